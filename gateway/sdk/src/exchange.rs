@@ -1,0 +1,110 @@
+//! One request and what becomes of it, apart from the two heads.
+
+use std::{
+    fmt,
+    net::{IpAddr, SocketAddr},
+    sync::{Arc, OnceLock},
+    time::Instant,
+};
+
+use crate::{BodyEdit, Values};
+
+/// How a client reached the edge.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Scheme {
+    /// In the clear.
+    Http,
+    /// Over TLS, here or at a trusted proxy in front.
+    Https,
+}
+
+impl Scheme {
+    /// As it is written in a URL.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::Http => "http",
+            Self::Https => "https",
+        }
+    }
+}
+
+impl fmt::Display for Scheme {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(self.as_str())
+    }
+}
+
+/// One request and what becomes of it: what all hooks of it share.
+///
+/// The gateway makes one for each request. Filters see it through their views; unit tests get one
+/// from [`test`](crate::test).
+pub struct Exchange {
+    /// What filters tell each other.
+    pub values: Values,
+    /// The address of the connection: the client's, or that of a proxy in front of us.
+    pub peer: SocketAddr,
+    /// The address of the client, as far as trusted proxies tell.
+    pub client: IpAddr,
+    /// How the client reached the edge.
+    pub scheme: Scheme,
+    /// The host that was asked for: lower case, no port, no trailing dot.
+    pub host: String,
+    /// The path as routes match it, where normalising has changed it.
+    pub normalised: Option<Box<str>>,
+    /// The name of the route.
+    pub route: Arc<str>,
+    /// When the head had arrived.
+    pub started: Instant,
+    /// Edits of the request's body, in the order of the chain.
+    pub request_edits: Vec<Box<dyn BodyEdit>>,
+    /// Edits of the response's body, in the order they were asked for: from the end of the chain up.
+    pub response_edits: Vec<Box<dyn BodyEdit>>,
+    /// The reason of a refusal or a failure, for the log.
+    pub reason: Option<String>,
+    /// The filter that replied.
+    pub decided_by: Option<Arc<str>>,
+    id: OnceLock<Box<str>>,
+}
+
+impl Exchange {
+    /// An exchange that begins now, with a client that is the peer itself.
+    pub fn new(peer: SocketAddr) -> Self {
+        Self {
+            values: Values::default(),
+            peer,
+            client: peer.ip(),
+            scheme: Scheme::Http,
+            host: String::new(),
+            normalised: None,
+            route: Arc::default(),
+            started: Instant::now(),
+            request_edits: Vec::new(),
+            response_edits: Vec::new(),
+            reason: None,
+            decided_by: None,
+            id: OnceLock::new(),
+        }
+    }
+
+    /// The id of the request: the one that was set, or one of 128 random bits made up on first use.
+    pub fn id(&self) -> &str {
+        self.id
+            .get_or_init(|| format!("{:032x}", rand::random::<u128>()).into())
+    }
+
+    /// Gives the request an id, for example that of a trusted proxy in front. The first id stays:
+    /// log lines that were written with it must not lose their request.
+    pub fn set_id(&self, id: &str) {
+        self.id.get_or_init(|| id.into());
+    }
+}
+
+impl fmt::Debug for Exchange {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Exchange")
+            .field("client", &self.client)
+            .field("host", &self.host)
+            .field("route", &self.route)
+            .finish_non_exhaustive()
+    }
+}

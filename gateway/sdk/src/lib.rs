@@ -1,0 +1,76 @@
+//! Everything that the author of an Edgeway filter may touch.
+//!
+//! A filter is a step with an opinion on requests or responses. It is a type that implements
+//! [`Filter`], built from a piece of configuration that is any `serde` type, and added to the list
+//! of [`Filters`] under the name that it has in the configuration file:
+//!
+//! ```
+//! use std::collections::HashSet;
+//!
+//! use edgeway_sdk::prelude::*;
+//!
+//! #[derive(Deserialize)]
+//! struct Tenants {
+//!     allow: HashSet<String>,
+//! }
+//!
+//! #[async_trait]
+//! impl Filter for Tenants {
+//!     async fn request(&self, request: &mut Request<'_>) -> Result<Flow> {
+//!         let known = request.header("x-tenant").is_some_and(|name| self.allow.contains(name));
+//!         Ok(if known { Flow::Continue } else { Reply::new(403).into() })
+//!     }
+//! }
+//!
+//! let filters = Filters::new().add("tenants", |config: Tenants, _| Ok(config));
+//! assert!(filters.get("tenants").is_some());
+//! ```
+//!
+//! * [`filter`]: the contract.
+//! * [`message`]: what a hook is given: [`Request`], [`Upstream`], [`Response`], [`Record`].
+//! * [`reply`]: a response made by the gateway itself.
+//! * [`values`]: what filters tell each other: [`Identity`] and types of your own.
+//! * [`filters`]: the list that gives filters their names, and [`Build`], what a filter may ask
+//!   for while it is built.
+//! * [`resources`]: state that outlives a configuration.
+//! * [`types`]: durations, rates, sizes and secrets that parse themselves.
+//! * [`test`]: hooks without a socket, for unit tests.
+
+pub mod body;
+pub mod error;
+pub mod exchange;
+pub mod filter;
+pub mod filters;
+pub mod message;
+pub mod reply;
+pub mod resources;
+pub mod template;
+pub mod test;
+pub mod types;
+pub mod values;
+
+pub use crate::{
+    body::BodyEdit,
+    error::{BuildError, Error, OrStatus, Result},
+    exchange::Exchange,
+    filter::{Filter, Flow},
+    filters::{Build, Filters},
+    message::{Origin, Record, Request, Response, Upstream},
+    reply::Reply,
+    resources::Resources,
+    template::Template,
+    types::{Period, Rate, Secret, Size},
+    values::{Identity, Values},
+};
+
+/// What a file with a filter in it needs, in one line.
+pub mod prelude {
+    pub use async_trait::async_trait;
+    pub use http::{HeaderMap, HeaderName, HeaderValue, Method, StatusCode, header};
+    pub use serde::Deserialize;
+
+    pub use crate::{
+        BodyEdit, Build, BuildError, Error, Filter, Filters, Flow, Identity, OrStatus, Origin,
+        Period, Rate, Record, Reply, Request, Response, Result, Secret, Size, Template, Upstream,
+    };
+}

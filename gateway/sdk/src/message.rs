@@ -1,0 +1,549 @@
+//! What a hook is given: a view of the request, the attempt, the response or the record.
+//!
+//! Each hook has one argument, so that a view can grow without breaking filters, and each view can
+//! be made without a socket, by [`test`](crate::test).
+
+use std::{
+    borrow::Cow,
+    net::{IpAddr, SocketAddr},
+    time::Duration,
+};
+
+use http::{HeaderMap, HeaderName, HeaderValue, Method, StatusCode, header, request, response};
+use percent_encoding::percent_decode_str;
+
+use crate::{BodyEdit, Exchange, Identity, Values, exchange::Scheme};
+
+/// The head of a request, wherever it is kept.
+pub trait RequestHead: Send + Sync {
+    /// Method, target and headers.
+    fn parts(&self) -> &request::Parts;
+    /// Replaces all headers of this name by one.
+    fn set(&mut self, name: HeaderName, value: HeaderValue);
+    /// Adds a header beside those of the same name.
+    fn append(&mut self, name: HeaderName, value: HeaderValue);
+    /// Removes all headers of this name.
+    fn remove(&mut self, name: &HeaderName);
+}
+
+/// The head of a response, wherever it is kept.
+pub trait ResponseHead: Send + Sync {
+    /// Status and headers.
+    fn parts(&self) -> &response::Parts;
+    /// Changes the status.
+    fn set_status(&mut self, status: StatusCode);
+    /// Replaces all headers of this name by one.
+    fn set(&mut self, name: HeaderName, value: HeaderValue);
+    /// Adds a header beside those of the same name.
+    fn append(&mut self, name: HeaderName, value: HeaderValue);
+    /// Removes all headers of this name.
+    fn remove(&mut self, name: &HeaderName);
+}
+
+/// Whether a header belongs to the connection or to the framing of the body (RFC 9110, 7.6.1; RFC
+/// 9112, 6). The gateway alone decides on these: a filter that could change them could smuggle.
+pub fn is_framing(name: &HeaderName) -> bool {
+    const FRAMING: [&str; 9] = [
+        "connection",
+        "content-length",
+        "expect",
+        "keep-alive",
+        "proxy-connection",
+        "te",
+        "trailer",
+        "transfer-encoding",
+        "upgrade",
+    ];
+    FRAMING.contains(&name.as_str())
+}
+
+/// A request on its way down the chain.
+pub struct Request<'a> {
+    head: &'a mut dyn RequestHead,
+    exchange: &'a mut Exchange,
+}
+
+impl<'a> Request<'a> {
+    /// A view of this head and this exchange.
+    pub fn new(head: &'a mut dyn RequestHead, exchange: &'a mut Exchange) -> Self {
+        Self { head, exchange }
+    }
+
+    /// Method, target and headers, as earlier filters left them.
+    pub fn parts(&self) -> &request::Parts {
+        self.head.parts()
+    }
+
+    /// The method.
+    pub fn method(&self) -> &Method {
+        &self.head.parts().method
+    }
+
+    /// How the client reached the edge.
+    pub fn scheme(&self) -> Scheme {
+        self.exchange.scheme
+    }
+
+    /// The host that was asked for: lower case, without port or trailing dot.
+    pub fn host(&self) -> &str {
+        &self.exchange.host
+    }
+
+    /// The path as routes match it: normalised, not decoded any further.
+    pub fn path(&self) -> &str {
+        path(self.head.parts(), self.exchange)
+    }
+
+    /// The query as it was sent, without the question mark.
+    pub fn query(&self) -> Option<&str> {
+        self.head.parts().uri.query()
+    }
+
+    /// The first value of this name in the query, decoded as a form (`+` is a space).
+    pub fn query_value(&self, name: &str) -> Option<Cow<'_, str>> {
+        query_value(self.query()?, name)
+    }
+
+    /// All headers.
+    pub fn headers(&self) -> &HeaderMap {
+        &self.head.parts().headers
+    }
+
+    /// The first header of this name, if it is text.
+    pub fn header(&self, name: impl header::AsHeaderName) -> Option<&str> {
+        self.headers().get(name)?.to_str().ok()
+    }
+
+    /// The cookie of this name.
+    pub fn cookie(&self, name: &str) -> Option<&str> {
+        cookie(self.headers(), name)
+    }
+
+    /// Replaces all headers of this name by one; later filters and the upstream see it.
+    ///
+    /// The headers that frame the message ([`is_framing`]) are the gateway's: they stay as they are.
+    pub fn set_header(&mut self, name: HeaderName, value: HeaderValue) {
+        if !is_framing(&name) {
+            self.head.set(name, value);
+        }
+    }
+
+    /// Adds a header beside those of the same name; see [`set_header`](Self::set_header).
+    pub fn append_header(&mut self, name: HeaderName, value: HeaderValue) {
+        if !is_framing(&name) {
+            self.head.append(name, value);
+        }
+    }
+
+    /// Removes all headers of this name; see [`set_header`](Self::set_header).
+    pub fn remove_header(&mut self, name: &HeaderName) {
+        if !is_framing(name) {
+            self.head.remove(name);
+        }
+    }
+
+    /// The address of the client, as far as trusted proxies tell.
+    pub fn client(&self) -> IpAddr {
+        self.exchange.client
+    }
+
+    /// The address of the connection: the client's, or that of a proxy in front of us.
+    pub fn peer(&self) -> SocketAddr {
+        self.exchange.peer
+    }
+
+    /// The id of the request.
+    pub fn id(&self) -> &str {
+        self.exchange.id()
+    }
+
+    /// The name of the route.
+    pub fn route(&self) -> &str {
+        &self.exchange.route
+    }
+
+    /// Who is calling, if a filter before this one has found out.
+    pub fn identity(&self) -> Option<&Identity> {
+        self.exchange.values.get()
+    }
+
+    /// What filters tell each other.
+    pub fn values(&self) -> &Values {
+        &self.exchange.values
+    }
+
+    /// What filters tell each other, to add to.
+    pub fn values_mut(&mut self) -> &mut Values {
+        &mut self.exchange.values
+    }
+
+    /// Has the body pass through `edit`, after the edits of filters before this one.
+    pub fn edit_body(&mut self, edit: impl BodyEdit + 'static) {
+        self.exchange.request_edits.push(Box::new(edit));
+    }
+
+    /// All that belongs to this request but the head.
+    pub fn exchange(&self) -> &Exchange {
+        self.exchange
+    }
+}
+
+/// A request on its way to one endpoint.
+pub struct Upstream<'a> {
+    head: &'a mut dyn RequestHead,
+    exchange: &'a mut Exchange,
+    endpoint: &'a str,
+    attempt: u32,
+}
+
+impl<'a> Upstream<'a> {
+    /// A view of this attempt, the first being number 1.
+    pub fn new(
+        head: &'a mut dyn RequestHead,
+        exchange: &'a mut Exchange,
+        endpoint: &'a str,
+        attempt: u32,
+    ) -> Self {
+        Self {
+            head,
+            exchange,
+            endpoint,
+            attempt,
+        }
+    }
+
+    /// The endpoint as the configuration writes it.
+    pub fn endpoint(&self) -> &str {
+        self.endpoint
+    }
+
+    /// Which attempt this is: 1, 2, ...
+    pub fn attempt(&self) -> u32 {
+        self.attempt
+    }
+
+    /// Method, target and headers, as the endpoint will see them.
+    pub fn parts(&self) -> &request::Parts {
+        self.head.parts()
+    }
+
+    /// The method.
+    pub fn method(&self) -> &Method {
+        &self.head.parts().method
+    }
+
+    /// The target as the endpoint will see it: path and query.
+    pub fn target(&self) -> &str {
+        self.head
+            .parts()
+            .uri
+            .path_and_query()
+            .map_or("", |target| target.as_str())
+    }
+
+    /// All headers.
+    pub fn headers(&self) -> &HeaderMap {
+        &self.head.parts().headers
+    }
+
+    /// Replaces all headers of this name by one. Framing headers ([`is_framing`]) stay.
+    pub fn set_header(&mut self, name: HeaderName, value: HeaderValue) {
+        if !is_framing(&name) {
+            self.head.set(name, value);
+        }
+    }
+
+    /// Adds a header beside those of the same name. Framing headers ([`is_framing`]) stay.
+    pub fn append_header(&mut self, name: HeaderName, value: HeaderValue) {
+        if !is_framing(&name) {
+            self.head.append(name, value);
+        }
+    }
+
+    /// Removes all headers of this name. Framing headers ([`is_framing`]) stay.
+    pub fn remove_header(&mut self, name: &HeaderName) {
+        if !is_framing(name) {
+            self.head.remove(name);
+        }
+    }
+
+    /// All that belongs to this request but the head.
+    pub fn exchange(&self) -> &Exchange {
+        self.exchange
+    }
+
+    /// What filters tell each other, to add to.
+    pub fn values_mut(&mut self) -> &mut Values {
+        &mut self.exchange.values
+    }
+}
+
+/// Where a response came from.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Origin {
+    /// An endpoint.
+    Upstream,
+    /// The gateway itself: a filter's reply, a fixed one, an error.
+    Reply,
+    /// The cache.
+    Cache,
+}
+
+/// A response on its way up the chain.
+pub struct Response<'a> {
+    head: &'a mut dyn ResponseHead,
+    request: &'a request::Parts,
+    exchange: &'a mut Exchange,
+    origin: Origin,
+}
+
+impl<'a> Response<'a> {
+    /// A view of this head, which answers this request.
+    pub fn new(
+        head: &'a mut dyn ResponseHead,
+        request: &'a request::Parts,
+        exchange: &'a mut Exchange,
+        origin: Origin,
+    ) -> Self {
+        Self {
+            head,
+            request,
+            exchange,
+            origin,
+        }
+    }
+
+    /// The status.
+    pub fn status(&self) -> StatusCode {
+        self.head.parts().status
+    }
+
+    /// Changes the status. Meant for statuses of the same kind: a body stays as it is.
+    pub fn set_status(&mut self, status: StatusCode) {
+        self.head.set_status(status);
+    }
+
+    /// Where the response came from.
+    pub fn origin(&self) -> Origin {
+        self.origin
+    }
+
+    /// All headers.
+    pub fn headers(&self) -> &HeaderMap {
+        &self.head.parts().headers
+    }
+
+    /// The first header of this name, if it is text.
+    pub fn header(&self, name: impl header::AsHeaderName) -> Option<&str> {
+        self.headers().get(name)?.to_str().ok()
+    }
+
+    /// Replaces all headers of this name by one. Framing headers ([`is_framing`]) stay.
+    pub fn set_header(&mut self, name: HeaderName, value: HeaderValue) {
+        if !is_framing(&name) {
+            self.head.set(name, value);
+        }
+    }
+
+    /// Adds a header beside those of the same name. Framing headers ([`is_framing`]) stay.
+    pub fn append_header(&mut self, name: HeaderName, value: HeaderValue) {
+        if !is_framing(&name) {
+            self.head.append(name, value);
+        }
+    }
+
+    /// Removes all headers of this name. Framing headers ([`is_framing`]) stay.
+    pub fn remove_header(&mut self, name: &HeaderName) {
+        if !is_framing(name) {
+            self.head.remove(name);
+        }
+    }
+
+    /// The request that this answers, as filters left it.
+    pub fn request(&self) -> &request::Parts {
+        self.request
+    }
+
+    /// The path of the request as routes match it.
+    pub fn path(&self) -> &str {
+        path(self.request, self.exchange)
+    }
+
+    /// All that belongs to this request but the heads.
+    pub fn exchange(&self) -> &Exchange {
+        self.exchange
+    }
+
+    /// What filters tell each other, to add to.
+    pub fn values_mut(&mut self) -> &mut Values {
+        &mut self.exchange.values
+    }
+
+    /// Has the body pass through `edit`, before the edits of filters above this one.
+    pub fn edit_body(&mut self, edit: impl BodyEdit + 'static) {
+        self.exchange.response_edits.push(Box::new(edit));
+    }
+}
+
+/// What became of a request.
+#[derive(Debug)]
+pub struct Record<'a> {
+    /// The request, as filters left it.
+    pub request: &'a request::Parts,
+    /// All that belongs to this request but the heads.
+    pub exchange: &'a Exchange,
+    /// The status that was sent; none if the client left before.
+    pub status: Option<StatusCode>,
+    /// The headers that were sent.
+    pub response_headers: Option<&'a HeaderMap>,
+    /// Where the response came from.
+    pub origin: Origin,
+    /// Bytes of the request's body that were read.
+    pub bytes_received: u64,
+    /// Bytes of the response's body that were sent.
+    pub bytes_sent: u64,
+    /// The upstream, if the route has one.
+    pub upstream: Option<&'a str>,
+    /// The endpoint of the last attempt, as the configuration writes it.
+    pub endpoint: Option<&'a str>,
+    /// How many attempts were made.
+    pub attempts: u32,
+    /// From the arrival of the head to the last byte.
+    pub duration: Duration,
+    /// From the arrival of the head to the head of the endpoint's response.
+    pub upstream_duration: Option<Duration>,
+    /// What went wrong, if the request did not end as it should.
+    pub error: Option<&'a str>,
+}
+
+impl Record<'_> {
+    /// The path as routes match it.
+    pub fn path(&self) -> &str {
+        path(self.request, self.exchange)
+    }
+
+    /// The first header of this name in the request, if it is text.
+    pub fn header(&self, name: impl header::AsHeaderName) -> Option<&str> {
+        self.request.headers.get(name)?.to_str().ok()
+    }
+}
+
+fn path<'a>(head: &'a request::Parts, exchange: &'a Exchange) -> &'a str {
+    exchange
+        .normalised
+        .as_deref()
+        .unwrap_or_else(|| head.uri.path())
+}
+
+/// The first cookie of this name (RFC 6265, 5.4), without quotes.
+pub fn cookie<'a>(headers: &'a HeaderMap, name: &str) -> Option<&'a str> {
+    headers
+        .get_all(header::COOKIE)
+        .iter()
+        .filter_map(|value| value.to_str().ok())
+        .flat_map(|line| line.split(';'))
+        .filter_map(|pair| pair.trim().split_once('='))
+        .find(|(known, _)| *known == name)
+        .map(|(_, value)| value.trim_matches('"'))
+}
+
+/// The first value of this name in a query, decoded as a form (`+` is a space).
+pub fn query_value<'a>(query: &'a str, name: &str) -> Option<Cow<'a, str>> {
+    query
+        .split('&')
+        .map(|pair| pair.split_once('=').unwrap_or((pair, "")))
+        .find(|(known, _)| form_decode(known) == name)
+        .map(|(_, value)| form_decode(value))
+}
+
+fn form_decode(text: &str) -> Cow<'_, str> {
+    if !text.contains(['%', '+']) {
+        return Cow::Borrowed(text);
+    }
+    let spaced = text.replace('+', " ");
+    Cow::Owned(percent_decode_str(&spaced).decode_utf8_lossy().into_owned())
+}
+
+impl RequestHead for request::Parts {
+    fn parts(&self) -> &request::Parts {
+        self
+    }
+
+    fn set(&mut self, name: HeaderName, value: HeaderValue) {
+        self.headers.insert(name, value);
+    }
+
+    fn append(&mut self, name: HeaderName, value: HeaderValue) {
+        self.headers.append(name, value);
+    }
+
+    fn remove(&mut self, name: &HeaderName) {
+        self.headers.remove(name);
+    }
+}
+
+impl ResponseHead for response::Parts {
+    fn parts(&self) -> &response::Parts {
+        self
+    }
+
+    fn set_status(&mut self, status: StatusCode) {
+        self.status = status;
+    }
+
+    fn set(&mut self, name: HeaderName, value: HeaderValue) {
+        self.headers.insert(name, value);
+    }
+
+    fn append(&mut self, name: HeaderName, value: HeaderValue) {
+        self.headers.append(name, value);
+    }
+
+    fn remove(&mut self, name: &HeaderName) {
+        self.headers.remove(name);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_cookie_is_found_among_several_headers() {
+        let mut headers = HeaderMap::new();
+        headers.append(header::COOKIE, HeaderValue::from_static("a=1; bb=2"));
+        headers.append(header::COOKIE, HeaderValue::from_static("b=\"3\"; c"));
+        assert_eq!(cookie(&headers, "b"), Some("3"));
+        assert_eq!(cookie(&headers, "bb"), Some("2"));
+        assert_eq!(cookie(&headers, "c"), None);
+    }
+
+    #[test]
+    fn a_query_value_is_decoded_as_a_form() {
+        assert_eq!(
+            query_value("a=1&b=x+y%21&b=2", "b").as_deref(),
+            Some("x y!")
+        );
+        assert_eq!(query_value("%61=1", "a").as_deref(), Some("1"));
+        assert_eq!(query_value("a", "a").as_deref(), Some(""));
+        assert_eq!(query_value("ab=1", "a"), None);
+    }
+
+    #[test]
+    fn a_filter_cannot_change_how_a_message_is_framed() {
+        let (mut head, ()) = http::Request::get("/")
+            .header("content-length", "5")
+            .body(())
+            .unwrap()
+            .into_parts();
+        let mut exchange = Exchange::new(([127, 0, 0, 1], 1).into());
+        let mut request = Request::new(&mut head, &mut exchange);
+        request.remove_header(&header::CONTENT_LENGTH);
+        request.set_header(
+            header::TRANSFER_ENCODING,
+            HeaderValue::from_static("chunked"),
+        );
+        assert_eq!(request.header(header::CONTENT_LENGTH), Some("5"));
+        assert_eq!(request.header(header::TRANSFER_ENCODING), None);
+    }
+}

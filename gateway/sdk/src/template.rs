@@ -1,0 +1,380 @@
+//! Texts with values of the request in them.
+
+use std::{borrow::Cow, fmt, str::FromStr};
+
+use http::{HeaderName, HeaderValue, request};
+use serde::{Deserialize, Deserializer, de};
+use serde_json::Value;
+
+use crate::{Exchange, Identity, Record, Request, Response, Upstream, message};
+
+/// A text with values of the request in it, such as `{client_ip}` or `v1-{header.x-tenant}`.
+///
+/// What has no value (a header that was not sent) is empty. A brace itself is written twice. The
+/// names are those of [`VARIABLES`]; any other is refused when the configuration is read.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Template {
+    parts: Vec<Part>,
+}
+
+/// The names that may stand in braces, and what they mean.
+pub const VARIABLES: [(&str, &str); 17] = [
+    (
+        "client_ip",
+        "the client's address, as far as trusted proxies tell",
+    ),
+    ("peer_ip", "the address of the connection"),
+    ("peer_port", "its port"),
+    ("scheme", "http or https, as the client used it"),
+    ("host", "the host that was asked for, without port"),
+    (
+        "authority",
+        "the host that was asked for, with the port if one was given",
+    ),
+    ("method", "the method"),
+    ("path", "the path, normalised"),
+    ("query", "the query, without the question mark"),
+    ("target", "path and query as they were sent"),
+    ("request_id", "the id of the request"),
+    ("route", "the name of the route"),
+    ("subject", "who is calling, if a filter has found out"),
+    ("claim.NAME", "what is known of the caller; nested by dots"),
+    ("header.NAME", "a header of the request"),
+    ("cookie.NAME", "a cookie"),
+    ("query.NAME", "a value in the query, decoded"),
+];
+
+#[derive(Clone, Debug, PartialEq, Eq)]
+enum Part {
+    Text(String),
+    Variable(Variable),
+}
+
+#[derive(Clone, Debug, PartialEq, Eq)]
+enum Variable {
+    ClientIp,
+    PeerIp,
+    PeerPort,
+    Scheme,
+    Host,
+    Authority,
+    Method,
+    Path,
+    Query,
+    Target,
+    RequestId,
+    Route,
+    Subject,
+    Claim(String),
+    Header(HeaderName),
+    Cookie(String),
+    QueryValue(String),
+}
+
+/// A view that has what a template may ask for.
+pub trait Source {
+    /// The head of the request, and what else belongs to it.
+    fn source(&self) -> (&request::Parts, &Exchange);
+}
+
+impl Source for (&request::Parts, &Exchange) {
+    fn source(&self) -> (&request::Parts, &Exchange) {
+        *self
+    }
+}
+
+impl Source for Request<'_> {
+    fn source(&self) -> (&request::Parts, &Exchange) {
+        (self.parts(), self.exchange())
+    }
+}
+
+impl Source for Upstream<'_> {
+    fn source(&self) -> (&request::Parts, &Exchange) {
+        (self.parts(), self.exchange())
+    }
+}
+
+impl Source for Response<'_> {
+    fn source(&self) -> (&request::Parts, &Exchange) {
+        (self.request(), self.exchange())
+    }
+}
+
+impl Source for Record<'_> {
+    fn source(&self) -> (&request::Parts, &Exchange) {
+        (self.request, self.exchange)
+    }
+}
+
+impl Template {
+    /// The text for this request; borrowed when no variable is in it.
+    pub fn render(&self, source: &impl Source) -> Cow<'_, str> {
+        match self.parts.as_slice() {
+            [] => Cow::Borrowed(""),
+            [Part::Text(text)] => Cow::Borrowed(text),
+            parts => {
+                let (head, exchange) = source.source();
+                let mut text = String::with_capacity(64);
+                for part in parts {
+                    part.write(head, exchange, &mut text);
+                }
+                Cow::Owned(text)
+            }
+        }
+    }
+
+    /// The text as the value of a header; none if the request put something into it that can't
+    /// stand there (a line break in a decoded query).
+    pub fn header_value(&self, source: &impl Source) -> Option<HeaderValue> {
+        HeaderValue::from_str(&self.render(source)).ok()
+    }
+
+    /// The text, if no variable is in it.
+    pub fn literal(&self) -> Option<&str> {
+        match self.parts.as_slice() {
+            [] => Some(""),
+            [Part::Text(text)] => Some(text),
+            _ => None,
+        }
+    }
+}
+
+impl Part {
+    fn write(&self, head: &request::Parts, exchange: &Exchange, text: &mut String) {
+        match self {
+            Self::Text(part) => text.push_str(part),
+            Self::Variable(variable) => {
+                if let Some(value) = variable.value(head, exchange) {
+                    text.push_str(&value);
+                }
+            }
+        }
+    }
+}
+
+impl Variable {
+    fn value<'a>(&self, head: &'a request::Parts, exchange: &'a Exchange) -> Option<Cow<'a, str>> {
+        let header =
+            |name: &HeaderName| head.headers.get(name).and_then(|value| value.to_str().ok());
+        let identity = || exchange.values.get::<Identity>();
+        Some(match self {
+            Self::ClientIp => exchange.client.to_string().into(),
+            Self::PeerIp => exchange.peer.ip().to_string().into(),
+            Self::PeerPort => exchange.peer.port().to_string().into(),
+            Self::Scheme => exchange.scheme.as_str().into(),
+            Self::Host => exchange.host.as_str().into(),
+            Self::Authority => head
+                .uri
+                .authority()
+                .map_or_else(
+                    || header(&http::header::HOST).unwrap_or(&exchange.host),
+                    |authority| authority.as_str(),
+                )
+                .into(),
+            Self::Method => head.method.as_str().into(),
+            Self::Path => exchange
+                .normalised
+                .as_deref()
+                .unwrap_or_else(|| head.uri.path())
+                .into(),
+            Self::Query => head.uri.query()?.into(),
+            Self::Target => head.uri.path_and_query()?.as_str().into(),
+            Self::RequestId => exchange.id().into(),
+            Self::Route => exchange.route.as_ref().into(),
+            Self::Subject => identity()?.subject().into(),
+            Self::Claim(path) => plain(identity()?.claim(path)?)?,
+            Self::Header(name) => header(name)?.into(),
+            Self::Cookie(name) => message::cookie(&head.headers, name)?.into(),
+            Self::QueryValue(name) => message::query_value(head.uri.query()?, name)?,
+        })
+    }
+}
+
+/// A claim as plain text: lists are joined by commas; an object has no plain form.
+pub fn plain(value: &Value) -> Option<Cow<'_, str>> {
+    match value {
+        Value::String(text) => Some(Cow::Borrowed(text)),
+        Value::Number(_) | Value::Bool(_) => Some(Cow::Owned(value.to_string())),
+        Value::Array(items) => {
+            let items: Option<Vec<_>> = items.iter().map(plain).collect();
+            Some(Cow::Owned(items?.join(",")))
+        }
+        Value::Null | Value::Object(_) => None,
+    }
+}
+
+impl FromStr for Template {
+    type Err = String;
+
+    fn from_str(text: &str) -> Result<Self, String> {
+        let mut parts = Vec::new();
+        let mut literal = String::new();
+        let mut rest = text;
+        while let Some(at) = rest.find(['{', '}']) {
+            let (before, brace) = rest.split_at(at);
+            literal.push_str(before);
+            if brace.starts_with("{{") || brace.starts_with("}}") {
+                literal.extend(brace.chars().next());
+                (_, rest) = brace.split_at(2);
+                continue;
+            }
+            let inside = brace
+                .strip_prefix('{')
+                .and_then(|inside| inside.split_once('}'));
+            let Some((name, after)) = inside else {
+                return Err(format!(
+                    "a brace of `{text}` has no partner; a brace itself is written twice"
+                ));
+            };
+            if !literal.is_empty() {
+                parts.push(Part::Text(std::mem::take(&mut literal)));
+            }
+            parts.push(Part::Variable(name.parse()?));
+            rest = after;
+        }
+        literal.push_str(rest);
+        if !literal.is_empty() {
+            parts.push(Part::Text(literal));
+        }
+        Ok(Self { parts })
+    }
+}
+
+impl FromStr for Variable {
+    type Err = String;
+
+    fn from_str(text: &str) -> Result<Self, String> {
+        let unknown = || {
+            let names: Vec<_> = VARIABLES
+                .iter()
+                .map(|(name, _)| format!("`{{{name}}}`"))
+                .collect();
+            format!(
+                "unknown value `{{{text}}}`, expected one of {}",
+                names.join(", ")
+            )
+        };
+        Ok(match text.split_once('.') {
+            Some((_, "")) => return Err(unknown()),
+            Some(("header", name)) => Self::Header(
+                name.parse()
+                    .map_err(|_| format!("`{name}` is no header name"))?,
+            ),
+            Some(("cookie", name)) => Self::Cookie(name.to_owned()),
+            Some(("query", name)) => Self::QueryValue(name.to_owned()),
+            Some(("claim", path)) => Self::Claim(path.to_owned()),
+            Some(_) => return Err(unknown()),
+            None => match text {
+                "client_ip" => Self::ClientIp,
+                "peer_ip" => Self::PeerIp,
+                "peer_port" => Self::PeerPort,
+                "scheme" => Self::Scheme,
+                "host" => Self::Host,
+                "authority" => Self::Authority,
+                "method" => Self::Method,
+                "path" => Self::Path,
+                "query" => Self::Query,
+                "target" => Self::Target,
+                "request_id" => Self::RequestId,
+                "route" => Self::Route,
+                "subject" => Self::Subject,
+                _ => return Err(unknown()),
+            },
+        })
+    }
+}
+
+impl<'de> Deserialize<'de> for Template {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        struct Text;
+
+        impl de::Visitor<'_> for Text {
+            type Value = Template;
+
+            fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+                f.write_str("a text, perhaps with values such as `{client_ip}` in it")
+            }
+
+            fn visit_str<E: de::Error>(self, text: &str) -> Result<Template, E> {
+                text.parse().map_err(E::custom)
+            }
+        }
+
+        deserializer.deserialize_str(Text)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::sync::Arc;
+
+    use serde_json::json;
+
+    use super::*;
+
+    fn render(template: &str) -> String {
+        let request = http::Request::get("/a/b?q=x+y&n=%0a")
+            .header("X-Tenant", "acme")
+            .header("Cookie", "sid=7");
+        let (head, ()) = request.body(()).unwrap().into_parts();
+        let mut exchange = Exchange::new(([10, 0, 0, 7], 4242).into());
+        "api.example.com".clone_into(&mut exchange.host);
+        let Value::Object(claims) = json!({"role": "admin", "org": {"ids": [1, 2]}}) else {
+            unreachable!()
+        };
+        exchange
+            .values
+            .insert(Identity::with_claims("ann", Arc::new(claims)));
+        template
+            .parse::<Template>()
+            .unwrap()
+            .render(&(&head, &exchange))
+            .into_owned()
+    }
+
+    #[test]
+    fn values_of_the_request_stand_where_their_names_stood() {
+        assert_eq!(render("{client_ip}:{peer_port}"), "10.0.0.7:4242");
+        assert_eq!(
+            render("{scheme}://{host}{target}"),
+            "http://api.example.com/a/b?q=x+y&n=%0a"
+        );
+        assert_eq!(
+            render("{path}|{query.q}|{header.x-tenant}|{cookie.sid}"),
+            "/a/b|x y|acme|7"
+        );
+        assert_eq!(
+            render("{subject} {claim.role} {claim.org.ids} {claim.none}."),
+            "ann admin 1,2 ."
+        );
+        assert_eq!(render("{{{method}}}"), "{GET}");
+        assert_eq!(render(""), "");
+    }
+
+    #[test]
+    fn a_name_that_means_nothing_is_refused() {
+        for text in [
+            "{nope}",
+            "{header.}",
+            "{header.a b}",
+            "{foo.bar}",
+            "{open",
+            "close}",
+            "{}",
+        ] {
+            assert!(text.parse::<Template>().is_err(), "{text}");
+        }
+    }
+
+    #[test]
+    fn a_line_break_never_becomes_a_header() {
+        let (head, ()) = http::Request::get("/?n=%0aX:1")
+            .body(())
+            .unwrap()
+            .into_parts();
+        let exchange = Exchange::new(([10, 0, 0, 7], 1).into());
+        let template: Template = "{query.n}".parse().unwrap();
+        assert_eq!(template.header_value(&(&head, &exchange)), None);
+    }
+}

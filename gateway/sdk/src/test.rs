@@ -1,0 +1,200 @@
+//! Hooks without a socket, for unit tests.
+
+use std::net::IpAddr;
+
+use http::{HeaderMap, HeaderName, HeaderValue, Method, StatusCode, header, request, response};
+
+use crate::{
+    Error, Filter, Flow, Identity, Origin, Reply, Request, Response, Upstream, exchange::Exchange,
+};
+
+/// One request to a filter under test.
+///
+/// ```
+/// use edgeway_sdk::{prelude::*, test::Trial};
+///
+/// struct Teapot;
+///
+/// #[async_trait]
+/// impl Filter for Teapot {
+///     async fn request(&self, request: &mut Request<'_>) -> Result<Flow> {
+///         Ok(if request.path() == "/coffee" { Reply::new(418).into() } else { Flow::Continue })
+///     }
+/// }
+///
+/// # tokio::runtime::Builder::new_current_thread().build().unwrap().block_on(async {
+/// assert_eq!(Trial::get("/coffee").run(&Teapot).await.status(), 418);
+/// assert!(Trial::get("/tea").run(&Teapot).await.passed());
+/// # })
+/// ```
+#[derive(Debug)]
+pub struct Trial {
+    head: request::Parts,
+    exchange: Exchange,
+    answer: response::Parts,
+}
+
+impl Trial {
+    /// A `GET` of this target, from 192.0.2.1, answered by an upstream with 200 and no headers.
+    pub fn get(target: &str) -> Self {
+        Self::new(Method::GET, target)
+    }
+
+    /// A request with this method.
+    ///
+    /// # Panics
+    ///
+    /// If `target` is no request target.
+    pub fn new(method: Method, target: &str) -> Self {
+        let request = http::Request::builder().method(method).uri(target).body(());
+        let (head, ()) = request.expect("a request target").into_parts();
+        let mut exchange = Exchange::new(([192, 0, 2, 1], 40_000).into());
+        "test.example".clone_into(&mut exchange.host);
+        exchange.route = "test".into();
+        let (answer, ()) = http::Response::new(()).into_parts();
+        Self {
+            head,
+            exchange,
+            answer,
+        }
+    }
+
+    /// Adds a header to the request.
+    ///
+    /// # Panics
+    ///
+    /// If that is no header.
+    #[must_use]
+    pub fn header(mut self, name: &str, value: &str) -> Self {
+        let (name, value) = header_of(name, value);
+        self.head.headers.append(name, value);
+        self
+    }
+
+    /// Adds `Authorization: Bearer` and the token.
+    #[must_use]
+    pub fn bearer(self, token: &str) -> Self {
+        self.header(header::AUTHORIZATION.as_str(), &format!("Bearer {token}"))
+    }
+
+    /// Has the request come from this address.
+    #[must_use]
+    pub fn client(mut self, address: impl Into<IpAddr>) -> Self {
+        self.exchange.client = address.into();
+        self
+    }
+
+    /// Has a filter before this one have found out who is calling.
+    #[must_use]
+    pub fn identity(mut self, identity: Identity) -> Self {
+        self.exchange.values.insert(identity);
+        self
+    }
+
+    /// Has the upstream answer with this status.
+    #[must_use]
+    pub fn answer(mut self, status: StatusCode) -> Self {
+        self.answer.status = status;
+        self
+    }
+
+    /// Adds a header to the upstream's answer.
+    ///
+    /// # Panics
+    ///
+    /// If that is no header.
+    #[must_use]
+    pub fn answer_header(mut self, name: &str, value: &str) -> Self {
+        let (name, value) = header_of(name, value);
+        self.answer.headers.append(name, value);
+        self
+    }
+
+    /// Runs the filter's hooks in the order that the gateway calls them.
+    pub async fn run(mut self, filter: &impl Filter) -> Outcome {
+        let flow = filter
+            .request(&mut Request::new(&mut self.head, &mut self.exchange))
+            .await;
+        let mut reply = match flow {
+            Ok(Flow::Continue) => None,
+            Ok(Flow::Respond(reply)) => Some(reply),
+            Err(error) => Some(Reply::from(error)),
+        };
+        let mut sent = self.head.clone();
+        if reply.is_none() {
+            let result =
+                filter.upstream(&mut Upstream::new(&mut sent, &mut self.exchange, "test", 1));
+            reply = result.err().map(Reply::from);
+        }
+        let origin = if reply.is_some() {
+            Origin::Reply
+        } else {
+            Origin::Upstream
+        };
+        if let Some(reply) = &reply {
+            self.answer.status = reply.status();
+            self.answer.headers = reply.headers().clone();
+        }
+        let mut response = Response::new(&mut self.answer, &self.head, &mut self.exchange, origin);
+        let failure = filter.response(&mut response).err();
+        Outcome {
+            request: self.head,
+            sent,
+            exchange: self.exchange,
+            answer: self.answer,
+            reply,
+            failure,
+        }
+    }
+}
+
+/// What a filter made of a [`Trial`].
+#[derive(Debug)]
+pub struct Outcome {
+    /// The request as later filters see it.
+    pub request: request::Parts,
+    /// The request as the endpoint sees it; without meaning if the filter replied.
+    pub sent: request::Parts,
+    /// All that belongs to the request but the heads.
+    pub exchange: Exchange,
+    /// The response as the client sees it.
+    pub answer: response::Parts,
+    /// The reply, if the filter made one or failed.
+    pub reply: Option<Reply>,
+    /// The failure of the response hook.
+    pub failure: Option<Error>,
+}
+
+impl Outcome {
+    /// The status that the client sees.
+    pub fn status(&self) -> StatusCode {
+        self.answer.status
+    }
+
+    /// Whether the filter let the request pass.
+    pub fn passed(&self) -> bool {
+        self.reply.is_none()
+    }
+
+    /// The headers that the client sees.
+    pub fn headers(&self) -> &HeaderMap {
+        &self.answer.headers
+    }
+
+    /// A header that the client sees.
+    pub fn header(&self, name: &str) -> Option<&str> {
+        self.answer.headers.get(name)?.to_str().ok()
+    }
+
+    /// A header that the endpoint sees.
+    pub fn sent_header(&self, name: &str) -> Option<&str> {
+        self.sent.headers.get(name)?.to_str().ok()
+    }
+}
+
+fn header_of(name: &str, value: &str) -> (HeaderName, HeaderValue) {
+    (
+        name.parse().expect("a header name"),
+        value.parse().expect("a header value"),
+    )
+}
