@@ -48,6 +48,12 @@ impl Reply {
         self
     }
 
+    /// Replaces all headers of this name by one.
+    pub fn set_header(mut self, name: HeaderName, value: HeaderValue) -> Self {
+        self.headers.insert(name, value);
+        self
+    }
+
     /// A plain text body.
     pub fn text(self, text: impl Into<Bytes>) -> Self {
         self.body("text/plain; charset=utf-8", text)

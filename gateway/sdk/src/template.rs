@@ -1,6 +1,6 @@
 //! Texts with values of the request in them.
 
-use std::{borrow::Cow, fmt, str::FromStr};
+use std::{borrow::Cow, fmt, marker::PhantomData, str::FromStr};
 
 use http::{HeaderName, HeaderValue, request};
 use serde::{Deserialize, Deserializer, de};
@@ -12,9 +12,22 @@ use crate::{Exchange, Identity, Record, Request, Response, Upstream, message};
 ///
 /// What has no value (a header that was not sent) is empty. A brace itself is written twice. The
 /// names are those of [`VARIABLES`]; any other is refused when the configuration is read.
+///
+/// A filter that knows more names than these reads a `Template<V>` with a type `V` of its own, any
+/// that is made [`FromStr`] the text between the braces, and writes out the [`pieces`](Self::pieces)
+/// itself.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Template {
-    parts: Vec<Part>,
+pub struct Template<V = Variable> {
+    pieces: Vec<Piece<V>>,
+}
+
+/// A part of a [`Template`].
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Piece<V = Variable> {
+    /// What stands outside of braces.
+    Text(String),
+    /// What stands for a value.
+    Value(V),
 }
 
 /// The names that may stand in braces, and what they mean.
@@ -44,14 +57,12 @@ pub const VARIABLES: [(&str, &str); 17] = [
     ("query.NAME", "a value in the query, decoded"),
 ];
 
+/// One of the [`VARIABLES`].
 #[derive(Clone, Debug, PartialEq, Eq)]
-enum Part {
-    Text(String),
-    Variable(Variable),
-}
+pub struct Variable(Name);
 
 #[derive(Clone, Debug, PartialEq, Eq)]
-enum Variable {
+enum Name {
     ClientIp,
     PeerIp,
     PeerPort,
@@ -110,18 +121,17 @@ impl Source for Record<'_> {
 impl Template {
     /// The text for this request; borrowed when no variable is in it.
     pub fn render(&self, source: &impl Source) -> Cow<'_, str> {
-        match self.parts.as_slice() {
-            [] => Cow::Borrowed(""),
-            [Part::Text(text)] => Cow::Borrowed(text),
-            parts => {
-                let (head, exchange) = source.source();
-                let mut text = String::with_capacity(64);
-                for part in parts {
-                    part.write(head, exchange, &mut text);
-                }
-                Cow::Owned(text)
+        if let Some(text) = self.literal() {
+            return Cow::Borrowed(text);
+        }
+        let mut text = String::with_capacity(64);
+        for piece in &self.pieces {
+            match piece {
+                Piece::Text(part) => text.push_str(part),
+                Piece::Value(variable) => text.extend(variable.value(source)),
             }
         }
+        Cow::Owned(text)
     }
 
     /// The text as the value of a header; none if the request put something into it that can't
@@ -129,31 +139,33 @@ impl Template {
     pub fn header_value(&self, source: &impl Source) -> Option<HeaderValue> {
         HeaderValue::from_str(&self.render(source)).ok()
     }
+}
 
+impl<V> Template<V> {
     /// The text, if no variable is in it.
     pub fn literal(&self) -> Option<&str> {
-        match self.parts.as_slice() {
+        match self.pieces.as_slice() {
             [] => Some(""),
-            [Part::Text(text)] => Some(text),
+            [Piece::Text(text)] => Some(text),
             _ => None,
         }
     }
-}
 
-impl Part {
-    fn write(&self, head: &request::Parts, exchange: &Exchange, text: &mut String) {
-        match self {
-            Self::Text(part) => text.push_str(part),
-            Self::Variable(variable) => {
-                if let Some(value) = variable.value(head, exchange) {
-                    text.push_str(&value);
-                }
-            }
-        }
+    /// The parts of the text in order, for who writes values in a way of their own.
+    pub fn pieces(&self) -> &[Piece<V>] {
+        &self.pieces
     }
 }
 
 impl Variable {
+    /// The value for this request, if there is one.
+    pub fn value<'a>(&self, source: &'a impl Source) -> Option<Cow<'a, str>> {
+        let (head, exchange) = source.source();
+        self.0.value(head, exchange)
+    }
+}
+
+impl Name {
     fn value<'a>(&self, head: &'a request::Parts, exchange: &'a Exchange) -> Option<Cow<'a, str>> {
         let header =
             |name: &HeaderName| head.headers.get(name).and_then(|value| value.to_str().ok());
@@ -204,11 +216,11 @@ pub fn plain(value: &Value) -> Option<Cow<'_, str>> {
     }
 }
 
-impl FromStr for Template {
+impl<V: FromStr<Err = String>> FromStr for Template<V> {
     type Err = String;
 
     fn from_str(text: &str) -> Result<Self, String> {
-        let mut parts = Vec::new();
+        let mut pieces = Vec::new();
         let mut literal = String::new();
         let mut rest = text;
         while let Some(at) = rest.find(['{', '}']) {
@@ -228,20 +240,28 @@ impl FromStr for Template {
                 ));
             };
             if !literal.is_empty() {
-                parts.push(Part::Text(std::mem::take(&mut literal)));
+                pieces.push(Piece::Text(std::mem::take(&mut literal)));
             }
-            parts.push(Part::Variable(name.parse()?));
+            pieces.push(Piece::Value(name.parse()?));
             rest = after;
         }
         literal.push_str(rest);
         if !literal.is_empty() {
-            parts.push(Part::Text(literal));
+            pieces.push(Piece::Text(literal));
         }
-        Ok(Self { parts })
+        Ok(Self { pieces })
     }
 }
 
 impl FromStr for Variable {
+    type Err = String;
+
+    fn from_str(text: &str) -> Result<Self, String> {
+        text.parse().map(Self)
+    }
+}
+
+impl FromStr for Name {
     type Err = String;
 
     fn from_str(text: &str) -> Result<Self, String> {
@@ -285,23 +305,23 @@ impl FromStr for Variable {
     }
 }
 
-impl<'de> Deserialize<'de> for Template {
+impl<'de, V: FromStr<Err = String>> Deserialize<'de> for Template<V> {
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
-        struct Text;
+        struct Text<V>(PhantomData<V>);
 
-        impl de::Visitor<'_> for Text {
-            type Value = Template;
+        impl<V: FromStr<Err = String>> de::Visitor<'_> for Text<V> {
+            type Value = Template<V>;
 
             fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
                 f.write_str("a text, perhaps with values such as `{client_ip}` in it")
             }
 
-            fn visit_str<E: de::Error>(self, text: &str) -> Result<Template, E> {
+            fn visit_str<E: de::Error>(self, text: &str) -> Result<Template<V>, E> {
                 text.parse().map_err(E::custom)
             }
         }
 
-        deserializer.deserialize_str(Text)
+        deserializer.deserialize_str(Text(PhantomData))
     }
 }
 
@@ -365,6 +385,34 @@ mod tests {
         ] {
             assert!(text.parse::<Template>().is_err(), "{text}");
         }
+    }
+
+    #[test]
+    fn a_filter_can_have_names_of_its_own() {
+        #[derive(Debug, PartialEq)]
+        struct Answer(u8);
+
+        impl FromStr for Answer {
+            type Err = String;
+
+            fn from_str(text: &str) -> Result<Self, String> {
+                text.parse()
+                    .map(Self)
+                    .map_err(|_| format!("`{text}` is no number"))
+            }
+        }
+
+        let template: Template<Answer> = "a{42}{{".parse().unwrap();
+        let expected = [
+            Piece::Text("a".to_owned()),
+            Piece::Value(Answer(42)),
+            Piece::Text("{".to_owned()),
+        ];
+        assert_eq!(template.pieces(), expected);
+        assert_eq!(
+            "{x}".parse::<Template<Answer>>().unwrap_err(),
+            "`x` is no number"
+        );
     }
 
     #[test]

@@ -1,11 +1,17 @@
 //! Hooks without a socket, for unit tests.
 
-use std::net::IpAddr;
+use std::{
+    net::{IpAddr, SocketAddr},
+    path::Path,
+    time::Duration,
+};
 
 use http::{HeaderMap, HeaderName, HeaderValue, Method, StatusCode, header, request, response};
+use serde::de::DeserializeOwned;
 
 use crate::{
-    Error, Filter, Flow, Identity, Origin, Reply, Request, Response, Upstream, exchange::Exchange,
+    Build, BuildError, Error, Filter, Flow, Identity, Origin, Record, Reply, Request, Resources,
+    Response, Upstream, exchange::Exchange,
 };
 
 /// One request to a filter under test.
@@ -84,6 +90,14 @@ impl Trial {
         self
     }
 
+    /// Has the connection come from this address: the client's, or that of a proxy in front. The
+    /// client stays 192.0.2.1 unless [`client`](Self::client) says otherwise.
+    #[must_use]
+    pub fn peer(mut self, address: impl Into<SocketAddr>) -> Self {
+        self.exchange.peer = address.into();
+        self
+    }
+
     /// Has a filter before this one have found out who is calling.
     #[must_use]
     pub fn identity(mut self, identity: Identity) -> Self {
@@ -144,6 +158,7 @@ impl Trial {
             answer: self.answer,
             reply,
             failure,
+            origin,
         }
     }
 }
@@ -163,9 +178,32 @@ pub struct Outcome {
     pub reply: Option<Reply>,
     /// The failure of the response hook.
     pub failure: Option<Error>,
+    /// Where the response came from.
+    pub origin: Origin,
 }
 
 impl Outcome {
+    /// The record that a log hook is given, with figures that a test may change: 1.5 seconds, one
+    /// attempt, no bytes.
+    pub fn record(&self) -> Record<'_> {
+        let upstream = self.passed().then_some("test");
+        Record {
+            request: &self.request,
+            exchange: &self.exchange,
+            status: Some(self.answer.status),
+            response_headers: Some(&self.answer.headers),
+            origin: self.origin,
+            bytes_received: 0,
+            bytes_sent: 0,
+            upstream,
+            endpoint: upstream,
+            attempts: u32::from(self.passed()),
+            duration: Duration::from_millis(1_500),
+            upstream_duration: upstream.map(|_| Duration::from_millis(1_250)),
+            error: None,
+        }
+    }
+
     /// The status that the client sees.
     pub fn status(&self) -> StatusCode {
         self.answer.status
@@ -190,6 +228,23 @@ impl Outcome {
     pub fn sent_header(&self, name: &str) -> Option<&str> {
         self.sent.headers.get(name)?.to_str().ok()
     }
+}
+
+/// A filter built from this JSON (which is YAML too) by the function that
+/// [`Filters::add`](crate::Filters::add) is given. What it asks for beside that is dropped.
+///
+/// # Errors
+///
+/// What `build` finds wrong, or `serde` before it.
+pub fn build<C: DeserializeOwned, F>(
+    json: &str,
+    build: impl FnOnce(C, &mut Build<'_>) -> Result<F, BuildError>,
+) -> Result<F, BuildError> {
+    let config = serde_json::from_str(json).map_err(BuildError::new)?;
+    build(
+        config,
+        &mut Build::new(&Resources::default(), Path::new(".")),
+    )
 }
 
 fn header_of(name: &str, value: &str) -> (HeaderName, HeaderValue) {

@@ -12,6 +12,7 @@ use std::{
     time::Duration,
 };
 
+use http::HeaderName;
 use serde::{Deserialize, Deserializer, de};
 
 /// A length of time: `250ms`, `5s`, `1.5m`, `1h`, `7d`, or several together: `1m30s`.
@@ -205,6 +206,21 @@ pub fn resolve(text: &str) -> Result<Cow<'_, str>, String> {
     ))
 }
 
+/// The name of a header, such as `X-Tenant`; case does not matter.
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+pub struct Header(pub HeaderName);
+
+impl FromStr for Header {
+    type Err = String;
+
+    fn from_str(text: &str) -> Result<Self, String> {
+        let name = HeaderName::from_str(text);
+        name.map(Self).map_err(|_| {
+            format!("expected the name of a header such as `X-Tenant`, found `{text}`")
+        })
+    }
+}
+
 /// A path of the configuration. Relative ones begin at the folder of the configuration file: join
 /// them by [`Build::path`](crate::Build::path).
 #[derive(Clone, Debug, PartialEq, Eq, Deserialize)]
@@ -266,6 +282,7 @@ read_from_text! {
     Period: "a length of time such as `5s`",
     Rate: "a rate such as `10/s`",
     Size: "a size such as `64KiB`",
+    Header: "the name of a header such as `X-Tenant`",
     Secret: "a secret, best as `env:NAME` or `file:/path`",
 }
 
@@ -340,6 +357,14 @@ mod tests {
         }
         assert_eq!(Size(65_536).to_string(), "64KiB");
         assert_eq!(Size(1_000).to_string(), "1000B");
+    }
+
+    #[test]
+    fn a_header_is_a_token() {
+        assert_eq!("X-A".parse::<Header>(), "x-a".parse());
+        for text in ["", "x y", "x:", "é"] {
+            assert!(text.parse::<Header>().is_err(), "{text}");
+        }
     }
 
     #[test]

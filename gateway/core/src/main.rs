@@ -1,0 +1,5 @@
+//! The `edgeway` program: the standard filters and nothing else.
+
+fn main() -> std::process::ExitCode {
+    edgeway::main(edgeway::standard())
+}

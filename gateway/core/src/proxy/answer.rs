@@ -1,0 +1,82 @@
+//! What comes back from an endpoint.
+
+use edgeway_sdk::{Origin, Reply};
+use http::{
+    HeaderName, Method, StatusCode, Version,
+    header::{CONNECTION, CONTENT_LENGTH, TRAILER, TRANSFER_ENCODING},
+};
+use pingora::{Result, http::ResponseHeader, proxy::Session};
+
+use super::{chain, ctx::Ctx};
+use crate::snapshot::Target;
+
+const HOP_BY_HOP: [HeaderName; 5] = [
+    HeaderName::from_static("keep-alive"),
+    HeaderName::from_static("proxy-connection"),
+    HeaderName::from_static("proxy-authenticate"),
+    HeaderName::from_static("proxy-authentication-info"),
+    TRAILER,
+];
+
+/// Notes that the endpoint has answered, and removes what clients need not see.
+pub(super) fn arrived(response: &mut ResponseHeader, ctx: &mut Ctx) {
+    let Target::Upstream(cluster) = &ctx.route.target else { return };
+    if !is_final(response.status) {
+        return;
+    }
+    ctx.answered.get_or_insert_with(|| ctx.exchange.started.elapsed());
+    if let Some(number) = ctx.endpoint {
+        cluster.succeeded(number);
+    }
+    strip_hop_by_hop(response);
+    for name in &cluster.settings.hide_headers {
+        response.remove_header(name);
+    }
+}
+
+/// Takes the final head up the chain.
+pub(super) fn pass(session: &mut Session, response: &mut ResponseHeader, ctx: &mut Ctx) -> Result<()> {
+    if !is_final(response.status) {
+        return Ok(());
+    }
+    ctx.origin = Origin::Upstream;
+    if let Err(error) = chain::up(response, session.req_header(), ctx) {
+        return Err(ctx.refuse(Reply::from(error)));
+    }
+    if !ctx.exchange.response_edits.is_empty() {
+        reframe(session, response)?;
+    }
+    Ok(())
+}
+
+/// `101 Switching Protocols` is the last head there will be; other 1xx announce one.
+fn is_final(status: StatusCode) -> bool {
+    !status.is_informational() || status == StatusCode::SWITCHING_PROTOCOLS
+}
+
+/// What concerns the connection to the endpoint only (RFC 9110, 7.6.1). Pingora sets `Connection`
+/// anew for the client, and reads `Upgrade` of a 101.
+fn strip_hop_by_hop(response: &mut ResponseHeader) {
+    let lines: Vec<_> = response.headers.get_all(CONNECTION).iter().cloned().collect();
+    for line in lines.iter().filter_map(|line| line.to_str().ok()) {
+        let nominated = line.split(',').filter_map(|token| token.trim().parse::<HeaderName>().ok());
+        for name in nominated.filter(|name| !["upgrade", "close", "keep-alive"].contains(&name.as_str())) {
+            response.remove_header(&name);
+        }
+    }
+    for name in &HOP_BY_HOP {
+        response.remove_header(name);
+    }
+}
+
+/// The length of an edited body is not known beforehand.
+fn reframe(session: &Session, response: &mut ResponseHeader) -> Result<()> {
+    let request = session.req_header();
+    let bodyless = request.method == Method::HEAD
+        || matches!(response.status, StatusCode::NO_CONTENT | StatusCode::NOT_MODIFIED);
+    response.remove_header(&CONTENT_LENGTH);
+    if bodyless || request.version != Version::HTTP_11 {
+        return Ok(());
+    }
+    response.insert_header(TRANSFER_ENCODING, "chunked")
+}

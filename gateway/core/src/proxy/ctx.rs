@@ -1,0 +1,69 @@
+//! What is kept for one request.
+
+use std::{
+    net::{Ipv4Addr, SocketAddr},
+    sync::Arc,
+    time::Duration,
+};
+
+use edgeway_sdk::{Exchange, Origin, Reply};
+
+use crate::{
+    snapshot::{Pinned, Route},
+    upstream::Tried,
+};
+
+/// One request, from its head to its record.
+pub(crate) struct Ctx {
+    /// The configuration that the request began with.
+    pub(super) gateway: Pinned,
+    pub(super) route: Arc<Route>,
+    pub(super) exchange: Exchange,
+    /// Whether the peer is a proxy that we trust.
+    pub(super) trusted: bool,
+    /// The path for the upstream, where it is not the one that the client sent.
+    pub(super) path: Option<String>,
+    /// How many filters have seen the request: they will see the record.
+    pub(super) entered: usize,
+    /// How many of them have not seen the response yet.
+    pub(super) unanswered: usize,
+    pub(super) origin: Origin,
+    pub(super) attempts: u32,
+    pub(super) tried: Tried,
+    /// The endpoint of this attempt.
+    pub(super) endpoint: Option<u16>,
+    /// From the arrival of the head to that of the endpoint's answer.
+    pub(super) answered: Option<Duration>,
+    /// What the client is told when a hook ends the request by an error.
+    pub(super) verdict: Option<Reply>,
+}
+
+impl Ctx {
+    pub(super) fn new(gateway: Pinned) -> Self {
+        // The peer is known when the session is: see `arrive`.
+        let nobody = SocketAddr::from((Ipv4Addr::UNSPECIFIED, 0));
+        Self {
+            route: Arc::clone(&gateway.fallback),
+            gateway,
+            exchange: Exchange::new(nobody),
+            trusted: false,
+            path: None,
+            entered: 0,
+            unanswered: 0,
+            origin: Origin::Reply,
+            attempts: 0,
+            tried: Tried::new(),
+            endpoint: None,
+            answered: None,
+            verdict: None,
+        }
+    }
+
+    /// Ends the request with this reply instead of what is under way. The error takes it out of
+    /// Pingora's hands; [`reply::failure`](super::reply::failure) finds it again.
+    pub(super) fn refuse(&mut self, reply: Reply) -> Box<pingora::Error> {
+        let status = reply.status().as_u16();
+        self.verdict = Some(reply);
+        pingora::Error::new_in(pingora::ErrorType::HTTPStatus(status))
+    }
+}

@@ -1,0 +1,126 @@
+//! What an endpoint is sent.
+
+use std::fmt::Write as _;
+
+use http::{
+    HeaderMap, HeaderName, HeaderValue, Version,
+    header::{self, CONTENT_LENGTH, FORWARDED, HOST, TRANSFER_ENCODING},
+    uri::PathAndQuery,
+};
+use pingora::{Result, http::RequestHeader, proxy::Session};
+
+use super::{
+    client::{X_FORWARDED_FOR, X_FORWARDED_HOST, X_FORWARDED_PROTO, X_REAL_IP},
+    ctx::Ctx,
+};
+use crate::{config::HostPolicy, snapshot::Target, upstream::Cluster};
+
+/// The name by which this process knows its own hand (RFC 9110, 7.6.3). Another gateway of the same
+/// kind has another one, so that a chain of them is no loop.
+#[derive(Debug)]
+pub(super) struct Via {
+    name: String,
+    value: HeaderValue,
+}
+
+impl Via {
+    pub(super) fn new() -> Self {
+        let name = format!("edgeway-{:08x}", std::hash::BuildHasher::hash_one(&ahash::RandomState::new(), 0) as u32);
+        let value = HeaderValue::from_str(&format!("1.1 {name}")).expect("a name of letters and digits");
+        Self { name, value }
+    }
+
+    /// Whether a request has passed this process before.
+    pub(super) fn is_in(&self, headers: &HeaderMap) -> bool {
+        headers.get_all(header::VIA).iter().any(|line| line.to_str().is_ok_and(|line| line.contains(&self.name)))
+    }
+}
+
+/// Makes the endpoint's head of the client's one, which Pingora has freed of hop-by-hop headers.
+pub(super) fn prepare(session: &mut Session, request: &mut RequestHeader, ctx: &mut Ctx, via: &Via) -> Result<()> {
+    target(request, ctx);
+    if let Target::Upstream(cluster) = &ctx.route.target {
+        host(request, cluster, ctx.endpoint)?;
+    }
+    forwarded(session, request, ctx)?;
+    request.append_header(header::VIA, via.value.clone())?;
+    if !ctx.exchange.request_edits.is_empty() {
+        reframe(session, request)?;
+    }
+    Ok(())
+}
+
+/// The target in origin form, with the path that the route makes of it.
+fn target(request: &mut RequestHeader, ctx: &Ctx) {
+    let path = match &ctx.path {
+        Some(path) => path.as_str(),
+        None if request.uri.authority().is_some() => request.uri.path(),
+        None => return,
+    };
+    let query = request.uri.query();
+    let joined = match query {
+        Some(query) if path.contains('?') => format!("{path}&{query}"),
+        Some(query) => format!("{path}?{query}"),
+        None => path.to_owned(),
+    };
+    if let Ok(target) = PathAndQuery::try_from(joined) {
+        request.set_uri(target.into());
+    }
+}
+
+fn host(request: &mut RequestHeader, cluster: &Cluster, endpoint: Option<u16>) -> Result<()> {
+    match (&cluster.settings.host, endpoint) {
+        (HostPolicy::Keep, _) | (HostPolicy::Endpoint, None) => Ok(()),
+        (HostPolicy::Endpoint, Some(number)) => request.insert_header(HOST, &*cluster.endpoint(number).name),
+        (HostPolicy::Set(host), _) => request.insert_header(HOST, host.as_str()),
+    }
+}
+
+/// Tells the application what the client would have told it. What strangers say of themselves is
+/// overwritten; what trusted proxies say is added to.
+fn forwarded(session: &Session, request: &mut RequestHeader, ctx: &Ctx) -> Result<()> {
+    let peer = address(ctx.exchange.peer.ip());
+    if ctx.trusted {
+        request.append_header(X_FORWARDED_FOR, peer)?;
+        join(request, X_FORWARDED_FOR)?;
+        request.insert_header(X_REAL_IP, address(ctx.exchange.client))?;
+    } else {
+        request.insert_header(X_FORWARDED_FOR, peer.clone())?;
+        request.insert_header(X_REAL_IP, peer)?;
+        request.remove_header(&FORWARDED);
+    }
+    request.insert_header(X_FORWARDED_PROTO, HeaderValue::from_static(ctx.exchange.scheme.as_str()))?;
+    if ctx.trusted && request.headers.contains_key(X_FORWARDED_HOST) {
+        return Ok(());
+    }
+    match session.req_header().headers.get(HOST) {
+        Some(host) => request.insert_header(X_FORWARDED_HOST, host.clone()),
+        None => {
+            request.remove_header(&X_FORWARDED_HOST);
+            Ok(())
+        }
+    }
+}
+
+/// Addresses are told without the wrapping of IPv4 that a listener of both families shows.
+fn address(ip: std::net::IpAddr) -> HeaderValue {
+    let mut text = String::with_capacity(39);
+    write!(text, "{}", ip.to_canonical()).expect("a string takes what is written");
+    HeaderValue::from_maybe_shared(bytes::Bytes::from(text)).expect("an address is text")
+}
+
+/// Several lines of one header in one: applications read one line.
+fn join(request: &mut RequestHeader, name: HeaderName) -> Result<()> {
+    let lines: Vec<_> = request.headers.get_all(&name).iter().filter_map(|line| line.to_str().ok()).collect();
+    let joined = lines.join(", ");
+    request.insert_header(name, joined)
+}
+
+/// The length of an edited body is not known beforehand.
+fn reframe(session: &mut Session, request: &mut RequestHeader) -> Result<()> {
+    request.remove_header(&CONTENT_LENGTH);
+    if session.is_body_empty() || session.req_header().version == Version::HTTP_2 {
+        return Ok(());
+    }
+    request.insert_header(TRANSFER_ENCODING, "chunked")
+}

@@ -1,0 +1,93 @@
+//! Headers that clients may not send.
+
+use http::{HeaderMap, HeaderName, HeaderValue, header::CONNECTION};
+use pingora::http::RequestHeader;
+use smallvec::SmallVec;
+
+use crate::{config::Underscores, snapshot::Gateway};
+
+type Names = SmallVec<[HeaderName; 4]>;
+
+/// Removes from a client's request, before any filter sees it:
+///
+/// * headers by which filters tell upstreams something, and their underscore twins;
+/// * headers with underscores, unless the configuration keeps them: WSGI and CGI applications can't
+///   tell `X_Auth_Role` from `X-Auth-Role`;
+/// * headers that `Connection` nominates (RFC 9110, 7.6.1). It can't be left to the last step before
+///   the upstream: there a client could nominate away what a filter has set.
+pub(super) fn clean(head: &mut RequestHeader, gateway: &Gateway) {
+    let unwanted = unwanted(&head.headers, gateway);
+    for name in &unwanted {
+        head.remove_header(name);
+    }
+    let Some(nominated) = nominated(&head.headers) else { return };
+    for name in &nominated.names {
+        head.remove_header(name);
+    }
+    if let Err(error) = head.insert_header(CONNECTION, nominated.rest) {
+        log::warn!("`Connection` could not be replaced: {error}");
+    }
+}
+
+fn unwanted(headers: &HeaderMap, gateway: &Gateway) -> Names {
+    let drop = gateway.underscores == Underscores::Drop;
+    let reserved = |name: &str| gateway.reserved.iter().any(|reserved| is_twin(name, reserved.as_str()));
+    let bad = |name: &&HeaderName| (drop && name.as_str().contains('_')) || reserved(name.as_str());
+    headers.keys().filter(bad).cloned().collect()
+}
+
+/// Whether two names differ in `_` for `-` at most. Both are in lower case.
+fn is_twin(name: &str, reserved: &str) -> bool {
+    let dashed = |byte: u8| if byte == b'_' { b'-' } else { byte };
+    name.len() == reserved.len() && name.bytes().map(dashed).eq(reserved.bytes().map(dashed))
+}
+
+/// What `Connection` says beyond the connection itself.
+struct Nominated {
+    names: Names,
+    /// `Connection` without them.
+    rest: HeaderValue,
+}
+
+fn nominated(headers: &HeaderMap) -> Option<Nominated> {
+    let mut names = Names::new();
+    let mut rest = String::new();
+    let tokens = headers.get_all(CONNECTION).iter().filter_map(|line| line.to_str().ok());
+    for token in tokens.flat_map(|line| line.split(',')).map(str::trim) {
+        let own = ["close", "keep-alive", "upgrade", "te", "http2-settings"];
+        if own.iter().any(|known| known.eq_ignore_ascii_case(token)) {
+            rest.push_str(if rest.is_empty() { "" } else { ", " });
+            rest.push_str(token);
+        } else {
+            names.extend(token.parse::<HeaderName>());
+        }
+    }
+    let rest = HeaderValue::from_str(&rest).ok()?;
+    (!names.is_empty()).then_some(Nominated { names, rest })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_twin_differs_in_underscores_only() {
+        assert!(is_twin("x_auth-role", "x-auth-role"));
+        assert!(is_twin("x-auth-role", "x-auth-role"));
+        assert!(!is_twin("x-auth-roles", "x-auth-role"));
+        assert!(!is_twin("x.auth-role", "x-auth-role"));
+    }
+
+    #[test]
+    fn connection_keeps_only_what_is_its_own() {
+        let mut headers = HeaderMap::new();
+        headers.append(CONNECTION, HeaderValue::from_static("keep-alive, X-Auth-User"));
+        headers.append(CONNECTION, HeaderValue::from_static("Upgrade"));
+        let nominated = nominated(&headers).unwrap();
+        assert_eq!(nominated.rest, "keep-alive, Upgrade");
+        assert_eq!(nominated.names.as_slice(), ["x-auth-user"]);
+        headers.remove(CONNECTION);
+        headers.append(CONNECTION, HeaderValue::from_static("close"));
+        assert!(super::nominated(&headers).is_none());
+    }
+}

@@ -1,0 +1,172 @@
+//! The path of a request: the only place that implements Pingora's `ProxyHttp`.
+//!
+//! The hooks below are a few lines each; what they do is in the files beside this one, in the order
+//! in which a request meets them:
+//!
+//! * [`ctx`]: what is kept for one request.
+//! * [`arrive`]: from the head as it came to the route; [`hygiene`]: headers that clients may not
+//!   send; [`client`]: who is at the other end.
+//! * [`chain`]: filters down and up.
+//! * [`depart`]: what an endpoint is sent.
+//! * [`attempt`]: which endpoint, and whether to try another.
+//! * [`answer`]: what comes back from it.
+//! * [`reply`]: responses of our own.
+//! * [`body`]: edits of bodies.
+//! * [`record`]: the end.
+
+mod answer;
+mod arrive;
+mod attempt;
+mod body;
+mod chain;
+mod client;
+mod ctx;
+mod depart;
+mod head;
+mod hygiene;
+mod record;
+mod reply;
+
+use std::time::Duration;
+
+use async_trait::async_trait;
+use bytes::Bytes;
+use pingora::{
+    Error, Result,
+    http::{RequestHeader, ResponseHeader},
+    modules::http::HttpModules,
+    proxy::{FailToProxy, ProxyHttp, ProxyWarnLogContext, Session},
+    upstreams::peer::HttpPeer,
+};
+
+use self::{ctx::Ctx, depart::Via};
+use crate::snapshot::Live;
+
+/// The gateway as Pingora sees it.
+#[derive(Debug)]
+pub(crate) struct Proxy {
+    live: Live,
+    via: Via,
+}
+
+impl Proxy {
+    pub(crate) fn new(live: Live) -> Self {
+        Self { live, via: Via::new() }
+    }
+}
+
+#[async_trait]
+impl ProxyHttp for Proxy {
+    type CTX = Ctx;
+
+    fn new_ctx(&self) -> Ctx {
+        Ctx::new(self.live.pin())
+    }
+
+    /// None: Pingora's default would add compression that ignores what the client accepts.
+    fn init_downstream_modules(&self, _modules: &mut HttpModules) {}
+
+    async fn request_filter(&self, session: &mut Session, ctx: &mut Ctx) -> Result<bool> {
+        let verdict = arrive::route(session, ctx, &self.via);
+        let Some(reply) = chain::down(session, ctx, verdict).await else { return Ok(false) };
+        reply::send(session, ctx, reply).await?;
+        Ok(true)
+    }
+
+    async fn upstream_peer(&self, session: &mut Session, ctx: &mut Ctx) -> Result<Box<HttpPeer>> {
+        attempt::peer(session, ctx)
+    }
+
+    async fn upstream_request_filter(
+        &self,
+        session: &mut Session,
+        request: &mut RequestHeader,
+        ctx: &mut Ctx,
+    ) -> Result<()> {
+        depart::prepare(session, request, ctx, &self.via)?;
+        chain::attempt(request, ctx)
+    }
+
+    async fn request_body_filter(
+        &self,
+        session: &mut Session,
+        body: &mut Option<Bytes>,
+        end: bool,
+        ctx: &mut Ctx,
+    ) -> Result<()> {
+        body::request(session, body, end, ctx)
+    }
+
+    async fn upstream_response_filter(
+        &self,
+        _session: &mut Session,
+        response: &mut ResponseHeader,
+        ctx: &mut Ctx,
+    ) -> Result<()> {
+        answer::arrived(response, ctx);
+        Ok(())
+    }
+
+    async fn response_filter(
+        &self,
+        session: &mut Session,
+        response: &mut ResponseHeader,
+        ctx: &mut Ctx,
+    ) -> Result<()> {
+        answer::pass(session, response, ctx)
+    }
+
+    fn response_body_filter(
+        &self,
+        session: &mut Session,
+        body: &mut Option<Bytes>,
+        end: bool,
+        ctx: &mut Ctx,
+    ) -> Result<Option<Duration>> {
+        body::response(session, body, end, ctx).map(|()| None)
+    }
+
+    fn fail_to_connect(
+        &self,
+        _session: &mut Session,
+        _peer: &HttpPeer,
+        ctx: &mut Ctx,
+        error: Box<Error>,
+    ) -> Box<Error> {
+        attempt::not_connected(ctx, error)
+    }
+
+    fn error_while_proxy(
+        &self,
+        _peer: &HttpPeer,
+        session: &mut Session,
+        error: Box<Error>,
+        ctx: &mut Ctx,
+        reused: bool,
+    ) -> Box<Error> {
+        attempt::broken(session, ctx, error, reused)
+    }
+
+    async fn fail_to_proxy(&self, session: &mut Session, error: &Error, ctx: &mut Ctx) -> FailToProxy {
+        reply::failure(session, ctx, error).await
+    }
+
+    async fn logging(&self, session: &mut Session, error: Option<&Error>, ctx: &mut Ctx) {
+        record::write(session, error, ctx);
+    }
+
+    /// Failures are told once, in the record; endpoints that fail are told when they are left out.
+    fn suppress_error_log(&self, _session: &Session, _ctx: &Ctx, _error: &Error) -> bool {
+        true
+    }
+
+    fn suppress_proxy_warn_log(
+        &self,
+        _session: &Session,
+        _ctx: &Ctx,
+        _error: &Error,
+        _context: ProxyWarnLogContext,
+    ) -> bool {
+        true
+    }
+}

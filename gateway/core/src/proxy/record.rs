@@ -1,0 +1,41 @@
+//! The end of a request.
+
+use edgeway_sdk::Record;
+use pingora::{Error, proxy::Session};
+
+use super::ctx::Ctx;
+use crate::snapshot::Target;
+
+/// Tells the filters that have seen the request what became of it.
+pub(super) fn write(session: &Session, error: Option<&Error>, ctx: &Ctx) {
+    let links = ctx.route.chain.0.get(..ctx.entered).unwrap_or_default();
+    if links.is_empty() {
+        return;
+    }
+    let text = error.map(ToString::to_string);
+    let head = session.response_written();
+    let cluster = match &ctx.route.target {
+        Target::Upstream(cluster) => Some(cluster),
+        Target::Redirect(_) | Target::Respond(_) | Target::NotFound => None,
+    };
+    let asked = cluster.filter(|_| ctx.attempts > 0);
+    let endpoint = cluster.zip(ctx.endpoint).map(|(cluster, number)| &*cluster.endpoint(number).name);
+    let record = Record {
+        request: session.req_header().as_ref(),
+        exchange: &ctx.exchange,
+        status: head.map(|head| head.status),
+        response_headers: head.map(|head| &head.headers),
+        origin: ctx.origin,
+        bytes_received: session.body_bytes_read() as u64,
+        bytes_sent: session.body_bytes_sent() as u64,
+        upstream: asked.map(|cluster| &*cluster.name),
+        endpoint,
+        attempts: ctx.attempts,
+        duration: ctx.exchange.started.elapsed(),
+        upstream_duration: ctx.answered,
+        error: text.as_deref(),
+    };
+    for link in links {
+        link.filter.log(&record);
+    }
+}

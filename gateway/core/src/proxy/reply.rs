@@ -1,0 +1,189 @@
+//! Responses of our own.
+
+mod problem;
+
+use bytes::Bytes;
+use edgeway_sdk::{Exchange, Origin, Reply};
+use http::{
+    Method, StatusCode,
+    header::{CONTENT_LENGTH, CONTENT_TYPE, EXPECT, LOCATION},
+};
+use pingora::{
+    Error, ErrorSource, ErrorType, Result,
+    http::{RequestHeader, ResponseHeader},
+    proxy::{FailToProxy, Session},
+};
+
+use super::{body, chain, ctx::Ctx};
+use crate::{
+    config::scalar::SchemeName,
+    snapshot::{Fixed, FixedBody, Redirection},
+};
+
+/// The largest body that is read to its end for the sake of the connection, when nobody wants it.
+const WORTH_DRAINING: u64 = 64 * 1024;
+
+/// Sends a reply, through the filters that have seen the request.
+pub(super) async fn send(session: &mut Session, ctx: &mut Ctx, mut reply: Reply) -> Result<()> {
+    ctx.origin = Origin::Reply;
+    let (head, body) = loop {
+        note(ctx, &reply);
+        let (mut head, body) = compose(session.req_header(), &ctx.exchange, reply)?;
+        match chain::up(&mut head, session.req_header(), ctx).and_then(|()| edited(ctx, body)) {
+            Ok(body) => break (head, body),
+            Err(error) => reply = Reply::from(error),
+        }
+    };
+    write(session, head, body).await
+}
+
+/// What the client is told when the request could not be proxied.
+pub(super) async fn failure(session: &mut Session, ctx: &mut Ctx, error: &Error) -> FailToProxy {
+    let reply = ctx.verdict.take().or_else(|| verdict(error));
+    let started = session.response_written().is_some_and(|head| !head.status.is_informational());
+    let Some(reply) = reply.filter(|_| !started) else {
+        ctx.exchange.reason.get_or_insert_with(|| describe(error));
+        return FailToProxy { error_code: 0, can_reuse_downstream: false };
+    };
+    let error_code = reply.status().as_u16();
+    let sent = send(session, ctx, reply).await;
+    FailToProxy { error_code, can_reuse_downstream: sent.is_ok() && session.is_body_done() }
+}
+
+/// The reply to a failure; none if the client is gone. An endpoint that can't be reached or breaks
+/// is a 502, one that takes too long a 504.
+fn verdict(error: &Error) -> Option<Reply> {
+    let status = match (error.esource(), error.etype()) {
+        (_, ErrorType::HTTPStatus(status)) => *status,
+        (
+            ErrorSource::Upstream,
+            ErrorType::ConnectTimedout
+            | ErrorType::ReadTimedout
+            | ErrorType::WriteTimedout
+            | ErrorType::TLSHandshakeTimedout,
+        ) => 504,
+        (ErrorSource::Upstream, _) => 502,
+        (ErrorSource::Downstream, ErrorType::ReadTimedout) => 408,
+        (
+            ErrorSource::Downstream,
+            ErrorType::ReadError | ErrorType::WriteError | ErrorType::WriteTimedout | ErrorType::ConnectionClosed,
+        ) => return None,
+        (ErrorSource::Downstream, _) => 400,
+        (ErrorSource::Internal | ErrorSource::Unset, _) => 500,
+    };
+    Some(Reply::new(status).because(describe(error)))
+}
+
+fn describe(error: &Error) -> String {
+    error.to_string()
+}
+
+fn note(ctx: &mut Ctx, reply: &Reply) {
+    if let Some(reason) = reply.reason() {
+        ctx.exchange.reason = Some(reason.to_owned());
+    }
+}
+
+/// The head and the body of a reply, before filters see them.
+fn compose(request: &RequestHeader, exchange: &Exchange, reply: Reply) -> Result<(ResponseHeader, Bytes)> {
+    let standard = (reply.content().is_none() && reply.status().as_u16() >= 400)
+        .then(|| problem::body(&reply, request, exchange));
+    let (status, headers, body) = reply.into_parts();
+    let mut head = ResponseHeader::build(status, Some(headers.len() + 4))?;
+    for (name, value) in &headers {
+        head.append_header(name, value)?;
+    }
+    let Some((content_type, body)) = standard else { return Ok((head, body.unwrap_or_default())) };
+    head.insert_header(CONTENT_TYPE, content_type)?;
+    Ok((head, body))
+}
+
+fn edited(ctx: &mut Ctx, body: Bytes) -> edgeway_sdk::Result<Bytes> {
+    body::edit(&mut ctx.exchange.response_edits, body, true)
+}
+
+async fn write(session: &mut Session, mut head: ResponseHeader, body: Bytes) -> Result<()> {
+    let bodyless = matches!(head.status, StatusCode::NO_CONTENT | StatusCode::NOT_MODIFIED);
+    if !bodyless {
+        head.insert_header(CONTENT_LENGTH, body.len())?;
+    }
+    if !worth_draining(session) {
+        session.set_keepalive(None);
+    }
+    let silent = bodyless || body.is_empty() || session.req_header().method == Method::HEAD;
+    session.write_response_header(Box::new(head), silent).await?;
+    if silent {
+        return Ok(());
+    }
+    session.write_response_body(Some(body), true).await
+}
+
+/// Whether the rest of the request's body is worth reading to keep the connection. A client that
+/// asked first whether to send it will not.
+fn worth_draining(session: &mut Session) -> bool {
+    if session.is_body_done() {
+        return true;
+    }
+    let headers = &session.req_header().headers;
+    let length = headers.get(CONTENT_LENGTH).and_then(|length| length.to_str().ok()?.parse::<u64>().ok());
+    !headers.contains_key(EXPECT) && length.is_some_and(|length| length <= WORTH_DRAINING)
+}
+
+/// The reply of a `redirect` target.
+pub(super) fn redirect(redirection: &Redirection, request: &RequestHeader, exchange: &Exchange) -> Reply {
+    let source = (request.as_ref(), exchange);
+    let location = match &redirection.to {
+        Some(to) => to.render(&source).into_owned(),
+        None => moved(redirection, request, exchange),
+    };
+    Reply::new(redirection.status.as_u16()).header(LOCATION, location)
+}
+
+/// The location with the parts that the redirect changes, and the others as the client sent them.
+fn moved(redirection: &Redirection, request: &RequestHeader, exchange: &Exchange) -> String {
+    let source = (request.as_ref(), exchange);
+    let scheme = match redirection.scheme {
+        Some(SchemeName::Http) => "http",
+        Some(SchemeName::Https) => "https",
+        None => exchange.scheme.as_str(),
+    };
+    let host = redirection.host.as_ref().map_or_else(|| bracketed(&exchange.host), |host| host.render(&source).into());
+    let port = redirection.port.or_else(|| kept_port(redirection, request));
+    let port = port.map(|port| format!(":{port}")).unwrap_or_default();
+    let path = redirection.path.as_ref().map(|path| path.render(&source));
+    let path = path.as_deref().unwrap_or_else(|| request.uri.path());
+    let query = request.uri.query().filter(|_| redirection.keep_query);
+    let query = query.map(|query| format!("?{query}")).unwrap_or_default();
+    format!("{scheme}://{host}{port}{path}{query}")
+}
+
+/// The port that the client used, as long as neither scheme nor host changes.
+fn kept_port(redirection: &Redirection, request: &RequestHeader) -> Option<u16> {
+    if redirection.scheme.is_some() || redirection.host.is_some() {
+        return None;
+    }
+    let host = request.headers.get(http::header::HOST)?.to_str().ok()?;
+    let authority: http::uri::Authority = host.parse().ok()?;
+    authority.port_u16()
+}
+
+fn bracketed(host: &str) -> String {
+    if host.contains(':') && !host.starts_with('[') { format!("[{host}]") } else { host.to_owned() }
+}
+
+/// The reply of a `respond` target.
+pub(super) fn fixed(fixed: &Fixed, request: &RequestHeader, exchange: &Exchange) -> Reply {
+    let source = (request.as_ref(), exchange);
+    let mut reply = Reply::new(fixed.status.as_u16());
+    reply = match &fixed.body {
+        FixedBody::Default => reply,
+        FixedBody::Bytes(content_type, body) => reply.header(CONTENT_TYPE, content_type.clone()).bytes(body.clone()),
+        FixedBody::Text(template) => reply.text(template.render(&source).into_owned()),
+    };
+    for (name, value) in &fixed.headers {
+        if let Some(value) = value.header_value(&source) {
+            reply = reply.set_header(name.clone(), value);
+        }
+    }
+    reply
+}

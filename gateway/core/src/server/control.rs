@@ -1,0 +1,114 @@
+//! What runs beside the requests, and reload.
+
+use std::sync::{Arc, Mutex, PoisonError};
+
+use async_trait::async_trait;
+use log::{error, info, warn};
+use pingora::{
+    server::{ListenFds, ShutdownWatch},
+    services::{ServiceReadyNotifier, ServiceWithDependents},
+};
+use tokio::{
+    signal::unix::{SignalKind, signal},
+    task::JoinSet,
+};
+
+use super::{Source, warn_of_fixed};
+use crate::{
+    config::diagnostic::Look,
+    snapshot::{Live, Tasks, load},
+    upstream::resolve,
+};
+
+/// Runs the tasks of the configuration in force, and replaces it on SIGHUP.
+pub(super) struct Control {
+    source: Arc<Source>,
+    live: Live,
+    /// Behind a lock that is never waited for: Pingora shares services between threads, and a task
+    /// can't be shared.
+    first: Mutex<Tasks>,
+}
+
+impl Control {
+    pub(super) fn new(source: Source, live: Live, tasks: Tasks) -> Self {
+        Self { source: Arc::new(source), live, first: Mutex::new(tasks) }
+    }
+
+    /// Starts what belongs to the configuration in force. What belonged to the one before ends when
+    /// the set is replaced.
+    fn start(&self, tasks: Tasks) -> JoinSet<()> {
+        let mut running = JoinSet::new();
+        for task in tasks {
+            running.spawn(task);
+        }
+        running.spawn(resolve::keep_resolving(self.live.pin().clusters.clone()));
+        running
+    }
+
+    /// Reads the files again. All or nothing: after one error the old configuration stays.
+    async fn reload(&self) -> Option<JoinSet<()>> {
+        let source = Arc::clone(&self.source);
+        let read = tokio::task::spawn_blocking(move || {
+            let loaded = load(&source.path, &source.filters, &source.resources);
+            (loaded.report(Look::Plain), loaded.gateway)
+        });
+        let (report, gateway) = match read.await {
+            Ok(read) => read,
+            Err(error) => {
+                error!("configuration kept: reading the new one has panicked: {error}");
+                return None;
+            }
+        };
+        let Some((gateway, tasks)) = gateway else {
+            error!("configuration kept: the new one has errors\n{report}");
+            return None;
+        };
+        if !report.is_empty() {
+            warn!("the new configuration has warnings\n{report}");
+        }
+        resolve::first_pass(&gateway.clusters).await;
+        warn_of_fixed(&self.live.pin(), &gateway);
+        self.live.replace(gateway);
+        info!("configuration replaced: file={}", self.source.path.display());
+        Some(self.start(tasks))
+    }
+}
+
+#[async_trait]
+impl ServiceWithDependents for Control {
+    async fn start_service(
+        &mut self,
+        _fds: Option<ListenFds>,
+        mut shutdown: ShutdownWatch,
+        _tasks_per_fd: usize,
+        ready: ServiceReadyNotifier,
+    ) {
+        let mut hangup = match signal(SignalKind::hangup()) {
+            Ok(hangup) => hangup,
+            Err(error) => return error!("SIGHUP can't be received: reason={error}"),
+        };
+        resolve::first_pass(&self.live.pin().clusters).await;
+        let first = std::mem::take(self.first.get_mut().unwrap_or_else(PoisonError::into_inner));
+        let mut running = self.start(first);
+        ready.notify_ready();
+        loop {
+            tokio::select! {
+                _ = hangup.recv() => {
+                    if let Some(next) = self.reload().await {
+                        running = next;
+                    }
+                }
+                _ = shutdown.changed() => break,
+            }
+        }
+        running.shutdown().await;
+    }
+
+    fn name(&self) -> &str {
+        "control"
+    }
+
+    fn threads(&self) -> Option<usize> {
+        Some(1)
+    }
+}

@@ -1,0 +1,88 @@
+//! From a configuration to a running process.
+//!
+//! * [`listen`]: sockets, and why one can't be had.
+//! * [`edge`]: connections, in a Pingora service.
+//! * [`stream`]: one connection as Pingora sees it.
+//! * [`control`]: what runs beside the requests, and reload.
+//! * [`drain`]: the end.
+
+mod control;
+mod drain;
+mod edge;
+mod listen;
+mod stream;
+
+use std::{path::PathBuf, process::ExitCode, sync::Arc};
+
+use edgeway_sdk::{Filters, Resources};
+use log::{info, warn};
+use pingora::server::{RunArgs, Server, configuration::ServerConf};
+
+use self::{control::Control, drain::Drain, edge::Edge};
+use crate::{
+    cli::exit,
+    config::diagnostic::Look,
+    snapshot::{Gateway, Live, load},
+};
+
+/// What a running process needs to load its configuration again.
+pub(crate) struct Source {
+    pub(crate) path: PathBuf,
+    pub(crate) filters: Filters,
+    pub(crate) resources: Resources,
+}
+
+/// Runs the gateway until it is told to stop.
+pub(crate) fn run(path: PathBuf, filters: Filters) -> ExitCode {
+    let source = Source { path, filters, resources: Resources::default() };
+    let loaded = load(&source.path, &source.filters, &source.resources);
+    let report = loaded.report(Look::of_stderr());
+    if !report.is_empty() {
+        eprint!("{report}");
+    }
+    let Some((gateway, tasks)) = loaded.gateway else { return exit::configuration() };
+    let sockets = match listen::bind(&gateway.listeners) {
+        Ok(sockets) => sockets,
+        Err(message) => {
+            eprintln!("error: {message}");
+            return ExitCode::FAILURE;
+        }
+    };
+    // Twice, since Pingora keeps one to itself and it can't be cloned.
+    let (conf, servers) = (Arc::new(engine(&gateway)), engine(&gateway));
+    let drain = Drain::new(gateway.shutdown_timeout);
+    let live = Live::new(gateway);
+    let mut server = Server::new_with_opt_and_conf(None, servers);
+    let control = server.add_service(Control::new(source, live.clone(), tasks));
+    let edge = server.add_service(Edge::new(sockets, live, conf, drain.clone()));
+    edge.add_dependency(&control);
+    server.run(RunArgs { shutdown_signal: Box::new(drain) });
+    info!("stopped");
+    ExitCode::SUCCESS
+}
+
+/// What Pingora is told of our configuration. Its own files are never read.
+fn engine(gateway: &Gateway) -> ServerConf {
+    let cores = std::thread::available_parallelism().map_or(1, std::num::NonZero::get);
+    ServerConf {
+        threads: gateway.threads.unwrap_or(cores),
+        upstream_keepalive_pool_size: gateway.upstream_keepalive,
+        // The drain waits itself, and only as long as there is something to wait for.
+        grace_period_seconds: Some(0),
+        graceful_shutdown_timeout_seconds: Some(1),
+        ..ServerConf::default()
+    }
+}
+
+/// Tells which changes of a new configuration only take effect at the next start.
+fn warn_of_fixed(old: &Gateway, new: &Gateway) {
+    let changed = [
+        ("listeners", old.listeners != new.listeners),
+        ("threads", old.threads != new.threads),
+        ("upstream_keepalive", old.upstream_keepalive != new.upstream_keepalive),
+        ("shutdown_timeout", old.shutdown_timeout != new.shutdown_timeout),
+    ];
+    for (key, _) in changed.iter().filter(|(_, changed)| *changed) {
+        warn!("`{key}` has changed: it takes effect at the next start");
+    }
+}

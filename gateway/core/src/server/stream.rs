@@ -1,0 +1,159 @@
+//! One connection as Pingora sees it.
+
+use std::{
+    fmt,
+    io::{self, IoSlice},
+    os::fd::AsRawFd,
+    pin::Pin,
+    sync::Arc,
+    task::{Context, Poll, ready},
+    time::Duration,
+};
+
+use async_trait::async_trait;
+use pingora::protocols::{
+    GetProxyDigest, GetSocketDigest, GetTimingDigest, Peek, Shutdown, SocketDigest, Ssl, TimingDigest, UniqueID,
+    UniqueIDType, raw_connect::ProxyDigest,
+};
+use tokio::{
+    io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt, ReadBuf},
+    net::TcpStream,
+    time::timeout,
+};
+
+/// A connection that gathers small writes: Pingora writes head and body of a response one by one.
+pub(super) struct Connection {
+    tcp: TcpStream,
+    /// What was written and not sent. Without an allocation while the connection is idle.
+    pending: Vec<u8>,
+    digest: Arc<SocketDigest>,
+}
+
+/// More than this is sent at once.
+const GATHERED: usize = 16 * 1024;
+
+/// How long a client that was told goodbye may go on sending.
+const LINGER: Duration = Duration::from_secs(1);
+
+/// How much of that is read.
+const LINGER_BYTES: usize = 256 * 1024;
+
+impl Connection {
+    pub(super) fn new(tcp: TcpStream, peer: std::net::SocketAddr) -> Self {
+        let digest = SocketDigest::from_raw_fd(tcp.as_raw_fd());
+        // Known already: spares the system call. The cell is new, so there is nothing to lose.
+        drop(digest.peer_addr.set(Some(peer.into())));
+        Self { tcp, pending: Vec::new(), digest: Arc::new(digest) }
+    }
+
+    /// Sends all that is pending.
+    fn poll_send(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        while !self.pending.is_empty() {
+            let sent = ready!(Pin::new(&mut self.tcp).poll_write(cx, &self.pending))?;
+            if sent == 0 {
+                return Poll::Ready(Err(io::ErrorKind::WriteZero.into()));
+            }
+            self.pending.drain(..sent);
+        }
+        self.pending = Vec::new();
+        Poll::Ready(Ok(()))
+    }
+}
+
+impl AsyncRead for Connection {
+    fn poll_read(mut self: Pin<&mut Self>, cx: &mut Context<'_>, buf: &mut ReadBuf<'_>) -> Poll<io::Result<()>> {
+        Pin::new(&mut self.tcp).poll_read(cx, buf)
+    }
+}
+
+impl AsyncWrite for Connection {
+    fn poll_write(mut self: Pin<&mut Self>, cx: &mut Context<'_>, data: &[u8]) -> Poll<io::Result<usize>> {
+        let this = &mut *self;
+        if this.pending.len() + data.len() <= GATHERED {
+            this.pending.extend_from_slice(data);
+            return Poll::Ready(Ok(data.len()));
+        }
+        if this.pending.is_empty() {
+            return Pin::new(&mut this.tcp).poll_write(cx, data);
+        }
+        // What is pending and the new data in one system call.
+        let both = [IoSlice::new(&this.pending), IoSlice::new(data)];
+        let sent = ready!(Pin::new(&mut this.tcp).poll_write_vectored(cx, &both))?;
+        let Some(of_data) = sent.checked_sub(this.pending.len()).filter(|taken| *taken > 0) else {
+            this.pending.drain(..sent.min(this.pending.len()));
+            cx.waker().wake_by_ref();
+            return Poll::Pending;
+        };
+        this.pending.clear();
+        Poll::Ready(Ok(of_data))
+    }
+
+    fn poll_flush(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        self.poll_send(cx)
+    }
+
+    fn poll_shutdown(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        ready!(self.poll_send(cx))?;
+        Pin::new(&mut self.tcp).poll_shutdown(cx)
+    }
+}
+
+#[async_trait]
+impl Shutdown for Connection {
+    /// Says goodbye, and lets the client finish: closing while it sends would reset the connection,
+    /// and the client might never see the response.
+    async fn shutdown(&mut self) {
+        if AsyncWriteExt::shutdown(self).await.is_err() {
+            return;
+        }
+        let drain = async {
+            let mut rest = [0; 4096];
+            let mut total = 0;
+            while total < LINGER_BYTES {
+                match self.tcp.read(&mut rest).await {
+                    Ok(read) if read > 0 => total += read,
+                    _ => break,
+                }
+            }
+        };
+        drop(timeout(LINGER, drain).await);
+    }
+}
+
+impl UniqueID for Connection {
+    fn id(&self) -> UniqueIDType {
+        self.tcp.as_raw_fd()
+    }
+}
+
+impl GetSocketDigest for Connection {
+    fn get_socket_digest(&self) -> Option<Arc<SocketDigest>> {
+        Some(Arc::clone(&self.digest))
+    }
+
+    fn set_socket_digest(&mut self, digest: SocketDigest) {
+        self.digest = Arc::new(digest);
+    }
+}
+
+impl GetTimingDigest for Connection {
+    fn get_timing_digest(&self) -> Vec<Option<TimingDigest>> {
+        Vec::new()
+    }
+}
+
+impl GetProxyDigest for Connection {
+    fn get_proxy_digest(&self) -> Option<Arc<ProxyDigest>> {
+        None
+    }
+}
+
+impl Ssl for Connection {}
+
+impl Peek for Connection {}
+
+impl fmt::Debug for Connection {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "Connection({:?})", self.tcp.peer_addr())
+    }
+}

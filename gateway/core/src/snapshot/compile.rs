@@ -1,0 +1,184 @@
+//! `Config -> Gateway`: the one function behind `check`, start and reload.
+
+mod chain;
+mod rewriting;
+mod target;
+mod upstreams;
+
+use std::{
+    collections::HashMap,
+    fs,
+    path::{Path, PathBuf},
+    sync::Arc,
+};
+
+use edgeway_sdk::{Filters, Resources};
+
+use self::{chain::Chains, target::Targets};
+use super::{Chain, Gateway, ListenerSpec, Rewriting, Route, Target, Tasks, Trusted};
+use crate::{
+    config::{
+        self, At, Config, Entries, Listener,
+        deserialize::salvage,
+        diagnostic::{Diagnostic, Look, Problems},
+        document::Document,
+    },
+    route::{Match, Router, Shadowed, unreachable},
+    upstream::Cluster,
+};
+
+/// What came of reading a configuration.
+pub(crate) struct Loaded {
+    document: Document,
+    problems: Problems,
+    /// The gateway and its tasks, if there was no error.
+    pub(crate) gateway: Option<(Gateway, Tasks)>,
+}
+
+impl Loaded {
+    /// All problems, as a person reads them.
+    pub(crate) fn report(&self, look: Look) -> String {
+        self.problems.render(&self.document, look)
+    }
+
+    /// The number of errors and of warnings.
+    pub(crate) fn counts(&self) -> (usize, usize) {
+        (self.problems.errors(), self.problems.warnings())
+    }
+
+    /// The files that were read.
+    pub(crate) fn files(&self) -> usize {
+        self.document.paths().count()
+    }
+}
+
+/// Reads and compiles a configuration. Touches nothing but files and the environment, and starts
+/// nothing.
+pub(crate) fn load(path: &Path, filters: &Filters, resources: &Resources) -> Loaded {
+    let mut problems = Problems::default();
+    let document = Document::load(path, &mut problems);
+    let folder = folder_of(path);
+    let config = salvage::<Config>(&document, document.root(), &mut problems);
+    let gateway = config.map(|config| {
+        let compiler = Compiler { document: &document, filters, resources, folder: &folder };
+        compiler.compile(&config, &mut problems)
+    });
+    let gateway = gateway.filter(|_| !problems.has_errors());
+    Loaded { document, problems, gateway }
+}
+
+/// The folder in which relative paths begin.
+fn folder_of(path: &Path) -> PathBuf {
+    let absolute = fs::canonicalize(path).unwrap_or_else(|_| path.to_owned());
+    absolute.parent().map(Path::to_owned).unwrap_or_default()
+}
+
+/// What all parts of a compilation need.
+#[derive(Clone, Copy)]
+struct Compiler<'a> {
+    document: &'a Document,
+    filters: &'a Filters,
+    resources: &'a Resources,
+    folder: &'a Path,
+}
+
+impl Compiler<'_> {
+    fn compile(self, config: &Config, problems: &mut Problems) -> (Gateway, Tasks) {
+        let listeners = listeners(&config.listeners, problems);
+        let clusters = upstreams::compile(&config.upstreams, self.resources, problems);
+        let mut chains = Chains::new(self);
+        let global = chains.links(&config.filters, problems);
+        let mut targets = Targets::new(self, &clusters);
+        let mut routes = Vec::new();
+        for (index, route) in config.routes.iter().enumerate() {
+            let own = chains.links(&route.value.filters, problems);
+            let chain = chain::join(&global, own);
+            let compiled = self::route(route, chain, &mut targets, problems);
+            routes.extend(compiled.map(|(matching, route)| (index, matching, route)));
+        }
+        targets.warn_of_unused(&config.upstreams, problems);
+        warn_of_unreachable(&config.routes, &routes, problems);
+        names_differ(&config.routes, problems);
+        let fallback = Route {
+            name: "(no route)".into(),
+            pattern: "everything else".to_owned(),
+            chain: chain::join(&global, Vec::new()),
+            rewriting: Rewriting::default(),
+            target: Target::NotFound,
+        };
+        let (reserved, tasks) = chains.finish();
+        let gateway = Gateway {
+            threads: config.threads.map(std::num::NonZero::get),
+            listeners,
+            trusted: Trusted::new(&config.trusted_proxies),
+            underscores: config.requests.underscore_headers,
+            keepalive: config.requests.keepalive.0,
+            read_timeout: config.requests.read_timeout.0,
+            write_timeout: config.requests.write_timeout.0,
+            upstream_keepalive: config.upstream_keepalive,
+            shutdown_timeout: config.shutdown_timeout.0,
+            reserved,
+            router: Router::new(routes.into_iter().map(|(_, matching, route)| (matching, Arc::new(route)))),
+            fallback: Arc::new(fallback),
+            clusters: clusters.into_values().collect(),
+        };
+        (gateway, tasks)
+    }
+}
+
+/// A route; none if something in it is wrong, which has been told then.
+fn route(
+    route: &At<config::Route>,
+    chain: Chain,
+    targets: &mut Targets<'_>,
+    problems: &mut Problems,
+) -> Option<(Match, Route)> {
+    let target = targets.of(route, problems);
+    let rewriting = rewriting::rewriting(route, target.as_ref(), problems);
+    let matching = route.value.matching.compile().map_err(|wrong| {
+        for error in wrong {
+            problems.push(Diagnostic::error(error.value.to_string()).at(error.node));
+        }
+    });
+    let matching = matching.ok()?;
+    let pattern = matching.to_string();
+    let name = route.value.name.as_ref().map_or(pattern.as_str(), |name| &name.value).into();
+    Some((matching, Route { name, pattern, chain, rewriting: rewriting?, target: target? }))
+}
+
+fn listeners(entries: &Entries<Listener>, problems: &mut Problems) -> Vec<ListenerSpec> {
+    let mut specs: Vec<ListenerSpec> = Vec::new();
+    for (name, listener) in entries {
+        let bind = listener.bind.value.0;
+        if let Some(same) = specs.iter().find(|spec| spec.bind == bind && bind.port() != 0) {
+            let message = format!("the listeners `{}` and `{}` have the same address", same.name, name.value);
+            problems.push(Diagnostic::error(message).at(&listener.bind));
+            continue;
+        }
+        specs.push(ListenerSpec { name: name.value.clone(), bind });
+    }
+    specs
+}
+
+fn warn_of_unreachable(written: &[At<config::Route>], routes: &[(usize, Match, Route)], problems: &mut Problems) {
+    let matches: Vec<_> = routes.iter().map(|(_, matching, _)| matching.clone()).collect();
+    for Shadowed { route, by } in unreachable(&matches) {
+        let place = |index: usize| routes.get(index).and_then(|(place, ..)| written.get(*place));
+        let (Some(lost), Some(winner)) = (place(route), place(by)) else { continue };
+        let message = "this route can never match: another one always wins";
+        problems.push(Diagnostic::warning(message).at(lost).also(winner, "this one"));
+    }
+}
+
+fn names_differ(routes: &[At<config::Route>], problems: &mut Problems) {
+    let mut known: HashMap<&str, &At<String>> = HashMap::new();
+    for name in routes.iter().filter_map(|route| route.value.name.as_ref()) {
+        if let Some(first) = known.insert(&name.value, name) {
+            let message = format!("two routes have the name `{}`", name.value);
+            problems.push(Diagnostic::error(message).at(name).also(first, "the other one"));
+        }
+    }
+}
+
+/// Clusters by name, in the order of the file.
+type Clusters = indexmap::IndexMap<String, Arc<Cluster>>;

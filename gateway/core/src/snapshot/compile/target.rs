@@ -1,0 +1,185 @@
+//! Where routes end.
+
+use std::{collections::HashSet, fs, path::Path, sync::Arc};
+
+use bytes::Bytes;
+use edgeway_sdk::{Template, message::is_framing};
+use http::{HeaderName, HeaderValue, StatusCode};
+
+use super::{Clusters, Compiler};
+use crate::{
+    config::{
+        At, Entries, MAX_FIXED_FILE, Redirect, Respond, Route, Upstream,
+        diagnostic::{Diagnostic, Problems, suggestion},
+    },
+    snapshot::{Fixed, FixedBody, Redirection, Target},
+};
+
+/// Compiles targets, and remembers which upstreams they name.
+pub(super) struct Targets<'a> {
+    compiler: Compiler<'a>,
+    clusters: &'a Clusters,
+    used: HashSet<String>,
+}
+
+impl<'a> Targets<'a> {
+    pub(super) fn new(compiler: Compiler<'a>, clusters: &'a Clusters) -> Self {
+        Self { compiler, clusters, used: HashSet::new() }
+    }
+
+    /// The target of a route; none if it is wrong, which has been told then.
+    pub(super) fn of(&mut self, route: &At<Route>, problems: &mut Problems) -> Option<Target> {
+        let Route { upstream, redirect, respond, .. } = &route.value;
+        let choice = "expected one of `upstream`, `redirect`, `respond`";
+        match (upstream, redirect, respond) {
+            (Some(name), None, None) => self.upstream(name, problems),
+            (None, Some(redirect), None) => redirection(redirect, problems).map(Target::Redirect),
+            (None, None, Some(respond)) => self.fixed(&respond.value, problems).map(Target::Respond),
+            (None, None, None) => {
+                problems.push(Diagnostic::error("this route has no target").at(route).help(choice));
+                None
+            }
+            _ => {
+                problems.push(Diagnostic::error("this route has more than one target").at(route).help(choice));
+                None
+            }
+        }
+    }
+
+    /// Warns of upstreams that no route leads to.
+    pub(super) fn warn_of_unused(&self, upstreams: &Entries<Upstream>, problems: &mut Problems) {
+        for (name, _) in upstreams.iter().filter(|(name, _)| !self.used.contains(&name.value)) {
+            let message = format!("no route leads to the upstream `{}`", name.value);
+            problems.push(Diagnostic::warning(message).at(name));
+        }
+    }
+
+    fn upstream(&mut self, name: &At<String>, problems: &mut Problems) -> Option<Target> {
+        self.used.insert(name.value.clone());
+        if let Some(cluster) = self.clusters.get(&name.value) {
+            return Some(Target::Upstream(Arc::clone(cluster)));
+        }
+        if self.compiler.document.is_complete() {
+            let known: Vec<_> = self.clusters.keys().map(String::as_str).collect();
+            let unknown = Diagnostic::error(format!("unknown upstream `{}`", name.value)).at(name);
+            problems.push(unknown.help_if(suggestion(&name.value, &known)));
+        }
+        None
+    }
+
+    fn fixed(&self, respond: &Respond, problems: &mut Problems) -> Option<Fixed> {
+        let headers = fixed_headers(&respond.headers, problems)?;
+        let body = match (&respond.text, &respond.json, &respond.file) {
+            (None, None, None) => FixedBody::Default,
+            (Some(text), None, None) => text_body(text),
+            (None, Some(json), None) => FixedBody::Bytes(JSON, Bytes::copy_from_slice(json.value.0.as_bytes())),
+            (None, None, Some(file)) => {
+                let path = self.compiler.folder.join(&file.value.0);
+                let content = fixed_file(&path).map_err(|message| problems.push(Diagnostic::error(message).at(file)));
+                FixedBody::Bytes(content_type(&path), content.ok()?)
+            }
+            (_, json, file) => {
+                let spot = json.as_ref().map(|json| json.node).or(file.as_ref().map(|file| file.node));
+                let message = "expected one of `text`, `json` and `file`";
+                problems.extend(spot.map(|spot| Diagnostic::error(message).at(spot)));
+                return None;
+            }
+        };
+        Some(Fixed { status: respond.status.0, headers, body })
+    }
+}
+
+fn text_body(text: &Template) -> FixedBody {
+    match text.literal() {
+        Some(literal) => FixedBody::Bytes(TEXT, Bytes::copy_from_slice(literal.as_bytes())),
+        None => FixedBody::Text(text.clone()),
+    }
+}
+
+fn fixed_headers(entries: &Entries<Template>, problems: &mut Problems) -> Option<Vec<(HeaderName, Template)>> {
+    let mut headers = Vec::new();
+    for (name, value) in entries {
+        let message = match name.value.parse::<HeaderName>() {
+            Ok(header) if is_framing(&header) => {
+                format!("the header `{}` belongs to the connection: the gateway sets it", name.value)
+            }
+            Ok(header) => {
+                headers.push((header, value.clone()));
+                continue;
+            }
+            Err(_) => format!("expected the name of a header, found `{}`", name.value),
+        };
+        problems.push(Diagnostic::error(message).at(name));
+    }
+    (headers.len() == entries.0.len()).then_some(headers)
+}
+
+fn fixed_file(path: &Path) -> Result<Bytes, String> {
+    let shown = path.display();
+    let content = fs::read(path).map_err(|error| format!("can't read `{shown}`: {error}"))?;
+    if content.len() as u64 > MAX_FIXED_FILE.0 {
+        return Err(format!("`{shown}` is larger than {MAX_FIXED_FILE}, the most that a fixed reply may hold"));
+    }
+    Ok(content.into())
+}
+
+fn redirection(redirect: &At<Redirect>, problems: &mut Problems) -> Option<Redirection> {
+    let config = &redirect.value;
+    let parts = config.scheme.is_some() || config.host.is_some() || config.port.is_some() || config.path.is_some();
+    let wrong = match (config.to.is_some(), parts) {
+        (true, true) => Some((
+            "`scheme`, `host`, `port` and `path` have no effect beside `to`",
+            "`to` is the whole location",
+        )),
+        (false, false) => Some((
+            "this redirect leads to where it came from",
+            "expected `to`, or some of `scheme`, `host`, `port`, `path`",
+        )),
+        (true, false) if config.keep_query.is_some() => {
+            Some(("`keep_query` has no effect beside `to`", "write `{target}` or `{query}` into `to`"))
+        }
+        (true, false) | (false, true) => None,
+    };
+    if let Some((message, help)) = wrong {
+        problems.push(Diagnostic::error(message).at(redirect).help(help));
+        return None;
+    }
+    Some(Redirection {
+        status: redirect_status(config.status.as_ref(), problems)?,
+        to: config.to.clone(),
+        scheme: config.scheme,
+        host: config.host.clone(),
+        port: config.port.map(std::num::NonZero::get),
+        path: config.path.clone(),
+        keep_query: config.keep_query.unwrap_or(true),
+    })
+}
+
+fn redirect_status(written: Option<&At<u16>>, problems: &mut Problems) -> Option<StatusCode> {
+    let Some(status) = written else { return Some(StatusCode::FOUND) };
+    if matches!(status.value, 301 | 302 | 303 | 307 | 308) {
+        return StatusCode::from_u16(status.value).ok();
+    }
+    let message = format!("expected a status of 301, 302, 303, 307 or 308, found {}", status.value);
+    problems.push(Diagnostic::error(message).at(status));
+    None
+}
+
+fn content_type(path: &Path) -> HeaderValue {
+    let extension = path.extension().and_then(|extension| extension.to_str()).unwrap_or_default();
+    HeaderValue::from_static(match extension.to_ascii_lowercase().as_str() {
+        "html" | "htm" => "text/html; charset=utf-8",
+        "json" => "application/json",
+        "txt" => "text/plain; charset=utf-8",
+        "xml" => "application/xml",
+        "svg" => "image/svg+xml",
+        "png" => "image/png",
+        "ico" => "image/x-icon",
+        "css" => "text/css; charset=utf-8",
+        "js" => "text/javascript; charset=utf-8",
+        _ => "application/octet-stream",
+    })
+}
+
+const TEXT: HeaderValue = HeaderValue::from_static("text/plain; charset=utf-8");
+const JSON: HeaderValue = HeaderValue::from_static("application/json");

@@ -1,0 +1,72 @@
+//! Upstreams, from what is written of them.
+
+use std::{net::SocketAddr, sync::Arc};
+
+use edgeway_sdk::Resources;
+
+use super::Clusters;
+use crate::{
+    config::{
+        At, Balance, Endpoint, Entries, Upstream,
+        diagnostic::{Diagnostic, Problems},
+    },
+    upstream::{self, Cluster, Settings, Share, endpoint::Patience},
+};
+
+pub(super) fn compile(upstreams: &Entries<Upstream>, resources: &Resources, problems: &mut Problems) -> Clusters {
+    let mut clusters = Clusters::new();
+    for (name, upstream) in upstreams {
+        check(name, upstream, problems);
+        clusters.insert(name.value.clone(), Arc::new(cluster(&name.value, upstream, resources)));
+    }
+    clusters
+}
+
+fn check(name: &At<String>, upstream: &Upstream, problems: &mut Problems) {
+    let endpoints = &upstream.endpoints;
+    if endpoints.is_empty() {
+        let message = format!("the upstream `{}` has no endpoints", name.value);
+        problems.push(Diagnostic::error(message).at(name));
+    }
+    if !endpoints.is_empty() && endpoints.iter().all(|endpoint| endpoint.value.backup) {
+        let message = format!("all endpoints of the upstream `{}` are backups", name.value);
+        problems.push(Diagnostic::error(message).at(name).help("a backup serves when the others can't"));
+    }
+    let addresses: Vec<_> = endpoints.iter().map(|endpoint| endpoint.value.address.to_string()).collect();
+    for (index, endpoint) in endpoints.iter().enumerate() {
+        let address = &addresses[index];
+        if let Some(first) = addresses[..index].iter().position(|known| known == address) {
+            let message = format!("the endpoint `{address}` is written twice");
+            let again = Diagnostic::error(message).at(endpoint).help("give it a `weight` instead");
+            problems.push(again.also(&endpoints[first], "here first"));
+        }
+    }
+}
+
+fn cluster(name: &str, upstream: &Upstream, resources: &Resources) -> Cluster {
+    let Balance::RoundRobin = upstream.balance;
+    let endpoints = upstream.endpoints.iter().map(|endpoint| member(name, &endpoint.value, resources)).collect();
+    let settings = Settings {
+        patience: Patience { max_fails: upstream.max_fails, fail_timeout: upstream.fail_timeout.0 },
+        tries: upstream.tries.get(),
+        timeouts: upstream.timeouts.clone(),
+        host: upstream.host.clone(),
+        hide_headers: upstream.hide_headers.iter().map(|header| header.0.clone()).collect(),
+    };
+    Cluster::new(name.into(), endpoints, settings)
+}
+
+fn member(upstream: &str, endpoint: &Endpoint, resources: &Resources) -> (upstream::Endpoint, Share) {
+    let name = endpoint.address.to_string();
+    let state = resources.shared(&format!("{upstream}/{name}"), upstream::endpoint::State::default);
+    if let Ok(address) = endpoint.address.host.parse() {
+        state.found(SocketAddr::new(address, endpoint.address.port));
+    }
+    let member = upstream::Endpoint {
+        name: name.into(),
+        host: endpoint.address.host.clone(),
+        port: endpoint.address.port,
+        state,
+    };
+    (member, Share { weight: endpoint.weight.get(), backup: endpoint.backup })
+}

@@ -1,0 +1,36 @@
+//! The configuration in force.
+
+use std::{fmt, sync::Arc};
+
+use arc_swap::ArcSwap;
+
+use super::Gateway;
+
+/// The configuration in force, replaced whole at a reload.
+#[derive(Clone)]
+pub(crate) struct Live(Arc<ArcSwap<Gateway>>);
+
+/// The configuration that a request began with and keeps.
+pub(crate) type Pinned = Arc<Gateway>;
+
+impl Live {
+    pub(crate) fn new(gateway: Gateway) -> Self {
+        Self(Arc::new(ArcSwap::from_pointee(gateway)))
+    }
+
+    /// The configuration for a request that begins now.
+    pub(crate) fn pin(&self) -> Pinned {
+        self.0.load_full()
+    }
+
+    /// Puts another configuration in force. Requests that have begun keep theirs.
+    pub(crate) fn replace(&self, gateway: Gateway) {
+        self.0.store(Arc::new(gateway));
+    }
+}
+
+impl fmt::Debug for Live {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("Live")
+    }
+}

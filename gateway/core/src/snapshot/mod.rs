@@ -1,0 +1,72 @@
+//! What runs: one configuration, compiled.
+//!
+//! `Config -> Gateway` is one pure function ([`load`]) that `check`, start and reload share: there is
+//! no second validation. The [`Gateway`] in force sits behind one [`Live`]; a request pins it once and
+//! keeps it to its end. What must outlive a configuration is a resource.
+
+mod compile;
+mod live;
+mod route;
+
+use std::{net::SocketAddr, sync::Arc, time::Duration};
+
+use edgeway_sdk::filters::Background;
+use http::HeaderName;
+use ipnet::IpNet;
+
+pub(crate) use self::{
+    compile::{Loaded, load},
+    live::{Live, Pinned},
+    route::{Chain, Fixed, FixedBody, Link, Redirection, Rewriting, Route, Target},
+};
+use crate::{
+    config::{Network, Underscores},
+    route::Router,
+    upstream::Cluster,
+};
+
+/// One configuration, compiled, immutable.
+#[derive(Debug)]
+pub(crate) struct Gateway {
+    pub(crate) threads: Option<usize>,
+    pub(crate) listeners: Vec<ListenerSpec>,
+    pub(crate) trusted: Trusted,
+    pub(crate) underscores: Underscores,
+    pub(crate) keepalive: Duration,
+    pub(crate) read_timeout: Duration,
+    pub(crate) write_timeout: Duration,
+    pub(crate) upstream_keepalive: usize,
+    pub(crate) shutdown_timeout: Duration,
+    /// Request headers that filters set for upstreams: clients may not send them.
+    pub(crate) reserved: Box<[HeaderName]>,
+    pub(crate) router: Router<Arc<Route>>,
+    /// For a request that no route matches: the global filters, then 404.
+    pub(crate) fallback: Arc<Route>,
+    pub(crate) clusters: Vec<Arc<Cluster>>,
+}
+
+/// What filters run beside the requests. Not part of the gateway, which can't be changed: it is
+/// handed over once, to whoever puts the gateway to use.
+pub(crate) type Tasks = Vec<Background>;
+
+/// An address to listen on.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct ListenerSpec {
+    pub(crate) name: String,
+    pub(crate) bind: SocketAddr,
+}
+
+/// The proxies in front of us whose word counts.
+#[derive(Debug, Default)]
+pub(crate) struct Trusted(Vec<IpNet>);
+
+impl Trusted {
+    pub(crate) fn new(networks: &[Network]) -> Self {
+        Self(networks.iter().map(|network| network.0).collect())
+    }
+
+    /// Whether this address is one of them.
+    pub(crate) fn contains(&self, address: std::net::IpAddr) -> bool {
+        self.0.iter().any(|network| network.contains(&address.to_canonical()))
+    }
+}

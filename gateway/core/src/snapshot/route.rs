@@ -1,0 +1,169 @@
+//! A route, compiled.
+
+use std::{fmt, sync::Arc};
+
+use bytes::Bytes;
+use edgeway_sdk::{Filter, Template};
+use http::{HeaderName, HeaderValue, StatusCode};
+use regex::Regex;
+
+use crate::{config::scalar::SchemeName, route::Normalised, upstream::Cluster};
+
+/// A route, compiled.
+#[derive(Debug)]
+pub(crate) struct Route {
+    pub(crate) name: Arc<str>,
+    /// What it matches, in one line.
+    pub(crate) pattern: String,
+    pub(crate) chain: Chain,
+    pub(crate) rewriting: Rewriting,
+    pub(crate) target: Target,
+}
+
+/// A route's filters, global ones first, in written order.
+#[derive(Debug, Default)]
+pub(crate) struct Chain(pub(crate) Box<[Link]>);
+
+/// One filter of a chain.
+#[derive(Clone)]
+pub(crate) struct Link {
+    pub(crate) name: Arc<str>,
+    pub(crate) filter: Arc<dyn Filter>,
+}
+
+impl fmt::Debug for Link {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.name)
+    }
+}
+
+/// Where a route ends.
+#[derive(Debug)]
+pub(crate) enum Target {
+    Upstream(Arc<Cluster>),
+    Redirect(Redirection),
+    Respond(Fixed),
+    NotFound,
+}
+
+impl fmt::Display for Target {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Upstream(cluster) => write!(f, "upstream {}", cluster.name),
+            Self::Redirect(redirection) => write!(f, "redirect {}", redirection.status.as_u16()),
+            Self::Respond(fixed) => write!(f, "respond {}", fixed.status.as_u16()),
+            Self::NotFound => f.write_str("respond 404"),
+        }
+    }
+}
+
+/// What becomes of the path on the way to the upstream.
+#[derive(Debug, Default)]
+pub(crate) struct Rewriting {
+    pub(crate) strip: Option<Box<str>>,
+    pub(crate) add: Option<Box<str>>,
+    pub(crate) replace: Option<(Regex, Box<str>)>,
+}
+
+impl Rewriting {
+    /// Whether paths stay as they are.
+    pub(crate) fn is_empty(&self) -> bool {
+        self.strip.is_none() && self.add.is_none() && self.replace.is_none()
+    }
+
+    /// The path for the upstream: the prefix taken off, then the regex, then the prefix put on.
+    ///
+    /// Without a regex the client's own spelling of the rest is kept; a regex sees the normal one. It may
+    /// add a query (`to: "/item?id=$1"`).
+    pub(crate) fn apply(&self, path: &Normalised<'_>) -> String {
+        let sent = if self.replace.is_some() { path.matched() } else { path.forwarded() };
+        let mut path = match self.strip.as_deref() {
+            Some(prefix) if self.replace.is_none() => path.strip_prefix(prefix).unwrap_or(sent).to_owned(),
+            Some(prefix) => stripped(sent, prefix).unwrap_or(sent).to_owned(),
+            None => sent.to_owned(),
+        };
+        if !path.starts_with('/') {
+            path.insert(0, '/');
+        }
+        if let Some((pattern, to)) = &self.replace {
+            path = pattern.replace(&path, &**to).into_owned();
+        }
+        if let Some(prefix) = &self.add {
+            path.insert_str(0, prefix.trim_end_matches('/'));
+        }
+        if path.starts_with('/') { path } else { format!("/{path}") }
+    }
+}
+
+/// `path` without `prefix`, which ends at the end of a segment.
+fn stripped<'p>(path: &'p str, prefix: &str) -> Option<&'p str> {
+    let rest = path.strip_prefix(prefix.trim_end_matches('/'))?;
+    (rest.is_empty() || rest.starts_with('/')).then_some(rest)
+}
+
+/// A redirect: what is not given stays as the client sent it.
+#[derive(Debug)]
+pub(crate) struct Redirection {
+    pub(crate) status: StatusCode,
+    pub(crate) to: Option<Template>,
+    pub(crate) scheme: Option<SchemeName>,
+    pub(crate) host: Option<Template>,
+    pub(crate) port: Option<u16>,
+    pub(crate) path: Option<Template>,
+    pub(crate) keep_query: bool,
+}
+
+/// A fixed reply.
+#[derive(Debug)]
+pub(crate) struct Fixed {
+    pub(crate) status: StatusCode,
+    pub(crate) headers: Vec<(HeaderName, Template)>,
+    pub(crate) body: FixedBody,
+}
+
+/// The body of a fixed reply.
+#[derive(Debug)]
+pub(crate) enum FixedBody {
+    /// None of its own.
+    Default,
+    /// The same for every request.
+    Bytes(HeaderValue, Bytes),
+    /// A text with values of the request in it.
+    Text(Template),
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::route::normalise;
+
+    fn rewriting(strip: Option<&str>, replace: Option<(&str, &str)>, add: Option<&str>) -> Rewriting {
+        Rewriting {
+            strip: strip.map(Into::into),
+            replace: replace.map(|(pattern, to)| (Regex::new(pattern).unwrap(), to.into())),
+            add: add.map(Into::into),
+        }
+    }
+
+    fn apply(rewriting: &Rewriting, path: &str) -> String {
+        rewriting.apply(&normalise(path).unwrap())
+    }
+
+    #[test]
+    fn a_prefix_is_taken_off_whole_segments_only() {
+        let strip = rewriting(Some("/api/users/"), None, None);
+        assert_eq!(apply(&strip, "/api/users/42"), "/42");
+        assert_eq!(apply(&strip, "/api/users/"), "/");
+        assert_eq!(apply(&strip, "/api/users"), "/");
+        assert_eq!(apply(&strip, "/api/users2/42"), "/api/users2/42");
+        assert_eq!(apply(&strip, "/api/%75sers/%7e%34"), "/%7e%34", "the rest is as the client wrote it");
+    }
+
+    #[test]
+    fn the_regex_sees_the_path_without_the_prefix_and_the_new_prefix_comes_last() {
+        let all = rewriting(Some("/old"), Some(("^/item/([0-9]+)$", "/things/$1/view")), Some("/v2/"));
+        assert_eq!(apply(&all, "/old/item/7"), "/v2/things/7/view");
+        assert_eq!(apply(&all, "/old/%69tem/7"), "/v2/things/7/view");
+        assert_eq!(apply(&rewriting(None, Some(("^/", "")), None), "/x"), "/x");
+    }
+}

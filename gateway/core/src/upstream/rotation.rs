@@ -1,0 +1,93 @@
+//! The order in which round robin asks endpoints.
+
+use std::sync::atomic::{AtomicUsize, Ordering};
+
+/// A cycle of endpoints in which each stands as often as its weight says, evenly spread: weights 5,
+/// 1, 1 give `a a b a c a a`, not `a a a a a b c`.
+///
+/// The cycle is written out beforehand, so that a pick is one atomic addition.
+#[derive(Debug)]
+pub(super) struct Rotation {
+    cycle: Box<[u16]>,
+    next: AtomicUsize,
+}
+
+/// Longer cycles would cost memory and gain nothing that anyone could measure.
+const LONGEST: u64 = 1 << 16;
+
+impl Rotation {
+    /// A cycle over `members`: an endpoint's number and its weight.
+    pub(super) fn new(members: &[(u16, u16)]) -> Self {
+        let weights = shortened(members);
+        let total: i64 = weights.iter().map(|(_, weight)| weight).sum();
+        let mut scores = vec![0; weights.len()];
+        let mut cycle = Vec::with_capacity(usize::try_from(total).unwrap_or_default());
+        for _ in 0..total {
+            let mut best = 0;
+            for (place, (_, weight)) in weights.iter().enumerate() {
+                scores[place] += weight;
+                if scores[place] > scores[best] {
+                    best = place;
+                }
+            }
+            scores[best] -= total;
+            cycle.push(weights[best].0);
+        }
+        Self { cycle: cycle.into(), next: AtomicUsize::new(0) }
+    }
+
+    /// The first endpoint from here on that `usable` accepts.
+    pub(super) fn pick(&self, usable: impl Fn(u16) -> bool) -> Option<u16> {
+        if self.cycle.is_empty() {
+            return None;
+        }
+        let start = self.next.fetch_add(1, Ordering::Relaxed) % self.cycle.len();
+        let (before, after) = self.cycle.split_at(start);
+        after.iter().chain(before).copied().find(|number| usable(*number))
+    }
+}
+
+/// The weights divided by what they have in common, and coarsened if their cycle were too long.
+fn shortened(members: &[(u16, u16)]) -> Vec<(u16, i64)> {
+    let common = members.iter().fold(0, |common, (_, weight)| gcd(common, u64::from(*weight))).max(1);
+    let total: u64 = members.iter().map(|(_, weight)| u64::from(*weight) / common).sum();
+    let coarse = common * total.div_ceil(LONGEST).max(1);
+    let short = |weight: u16| i64::try_from(u64::from(weight).div_ceil(coarse)).unwrap_or(1);
+    members.iter().map(|(number, weight)| (*number, short(*weight))).collect()
+}
+
+fn gcd(a: u64, b: u64) -> u64 {
+    if b == 0 { a } else { gcd(b, a % b) }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn picks(members: &[(u16, u16)], count: usize) -> Vec<u16> {
+        let rotation = Rotation::new(members);
+        (0..count).map(|_| rotation.pick(|_| true).unwrap()).collect()
+    }
+
+    #[test]
+    fn weights_are_exact_and_evenly_spread() {
+        assert_eq!(picks(&[(0, 5), (1, 1), (2, 1)], 7), [0, 0, 1, 0, 2, 0, 0]);
+        assert_eq!(picks(&[(0, 2), (1, 2)], 4), [0, 1, 0, 1]);
+    }
+
+    #[test]
+    fn an_endpoint_that_is_not_usable_is_passed_over() {
+        let rotation = Rotation::new(&[(0, 1), (1, 1), (2, 1)]);
+        let picked: Vec<_> = (0..6).map(|_| rotation.pick(|number| number != 1).unwrap()).collect();
+        assert!(picked.iter().all(|number| *number != 1));
+        assert_eq!(rotation.pick(|_| false), None);
+        assert_eq!(Rotation::new(&[]).pick(|_| true), None);
+    }
+
+    #[test]
+    fn a_cycle_stays_short_whatever_the_weights() {
+        let members: Vec<_> = (0..1000).map(|number| (number, 65_535 - number)).collect();
+        let rotation = Rotation::new(&members);
+        assert!(rotation.cycle.len() <= 2 * usize::try_from(LONGEST).unwrap(), "{}", rotation.cycle.len());
+    }
+}

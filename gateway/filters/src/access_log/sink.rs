@@ -1,0 +1,376 @@
+//! Writes lines somewhere, off the path of requests.
+//!
+//! Requests put lines into a queue, without waiting: if it is full, the line is lost and counted.
+//! One thread empties it. It lets lines gather for a moment before it writes them all at once, and
+//! meanwhile does not sleep at the queue: whoever puts a line there would have to wake it, and that
+//! costs more than the line. When the last user of a sink is gone, what is queued is still written.
+//!
+//! A destination that can't be written (a full disk) loses lines but nothing else; they are counted
+//! too. What was lost is told in the gateway's own log, once a second at most.
+
+use std::{
+    fs::OpenOptions,
+    io::{self, ErrorKind, Write},
+    os::unix::fs::{FileTypeExt, OpenOptionsExt},
+    path::Path,
+    sync::{
+        Arc, Mutex, PoisonError,
+        atomic::{AtomicU64, Ordering},
+        mpsc::{self, Receiver, RecvTimeoutError, SyncSender},
+    },
+    thread,
+    time::{Duration, Instant},
+};
+
+/// One destination of lines, for all filters that write there.
+pub(super) struct Sink {
+    name: String,
+    /// There until the sink is dropped.
+    queue: Option<SyncSender<Vec<u8>>>,
+    /// Lines that found the queue full.
+    lost: Arc<AtomicU64>,
+    writer: Mutex<State>,
+}
+
+enum State {
+    /// Nobody writes yet: a configuration that is only checked starts no thread.
+    Ready(Writer),
+    /// The thread writes. It sends nothing, but ends this channel when it is done.
+    Running(Receiver<()>),
+    /// There is no thread, and there will be none.
+    Failed,
+}
+
+impl Sink {
+    /// Appends to a file, which is made if there is none.
+    pub(super) fn open(path: &Path) -> io::Result<Self> {
+        // Opening a pipe would wait for its reader.
+        if path.metadata().is_ok_and(|data| data.file_type().is_fifo()) {
+            return Err(io::Error::other("it is a pipe"));
+        }
+        let file = OpenOptions::new()
+            .append(true)
+            .create(true)
+            .mode(0o640)
+            .open(path)?;
+        Ok(Self::new(path.display().to_string(), Box::new(file)))
+    }
+
+    /// Writes to `output`, which the log calls `name`.
+    pub(super) fn new(name: impl Into<String>, output: Box<dyn Write + Send>) -> Self {
+        let name = name.into();
+        let (queue, lines) = mpsc::sync_channel(QUEUE);
+        let lost = Arc::<AtomicU64>::default();
+        let writer = Writer {
+            name: name.clone(),
+            lines,
+            lost: Arc::clone(&lost),
+            output,
+            batch: Vec::new(),
+            torn: false,
+            failures: Failures::default(),
+            reported: None,
+        };
+        Self {
+            name,
+            queue: Some(queue),
+            lost,
+            writer: Mutex::new(State::Ready(writer)),
+        }
+    }
+
+    /// What the log calls it.
+    #[cfg(test)]
+    pub(super) fn name(&self) -> &str {
+        &self.name
+    }
+
+    /// Starts to write, unless that was done before.
+    pub(super) fn start(&self) {
+        let mut state = self.writer.lock().unwrap_or_else(PoisonError::into_inner);
+        match std::mem::replace(&mut *state, State::Failed) {
+            State::Ready(writer) => *state = self.spawn(writer),
+            other @ (State::Running(_) | State::Failed) => *state = other,
+        }
+    }
+
+    fn spawn(&self, writer: Writer) -> State {
+        let (done, running) = mpsc::channel();
+        let thread = thread::Builder::new().name("access-log".to_owned());
+        let spawned = thread.spawn(move || {
+            writer.run();
+            drop(done);
+        });
+        match spawned {
+            Ok(_) => State::Running(running),
+            Err(error) => {
+                log::error!("the access log to {} can't be written: {error}", self.name);
+                State::Failed
+            }
+        }
+    }
+
+    /// Queues a line, with its end. Never waits.
+    pub(super) fn send(&self, line: Vec<u8>) {
+        let sent = self.queue.as_ref().map(|queue| queue.try_send(line));
+        if !matches!(sent, Some(Ok(()))) {
+            self.lost.fetch_add(1, Ordering::Relaxed);
+        }
+    }
+}
+
+impl Drop for Sink {
+    /// Waits until all that is queued is written, but not for a destination that is stuck.
+    fn drop(&mut self) {
+        self.queue = None;
+        let state = self
+            .writer
+            .get_mut()
+            .unwrap_or_else(PoisonError::into_inner);
+        let State::Running(running) = state else {
+            return;
+        };
+        if running.recv_timeout(PATIENCE) == Err(RecvTimeoutError::Timeout) {
+            log::error!(
+                "the access log to {} is stuck, its last lines may be lost",
+                self.name
+            );
+        }
+    }
+}
+
+/// What the thread has.
+struct Writer {
+    name: String,
+    lines: Receiver<Vec<u8>>,
+    lost: Arc<AtomicU64>,
+    output: Box<dyn Write + Send>,
+    batch: Vec<u8>,
+    /// Whether what was written last is a line without its end.
+    torn: bool,
+    failures: Failures,
+    reported: Option<Instant>,
+}
+
+/// Lines that could not be written, since that was last reported.
+#[derive(Default)]
+struct Failures {
+    lines: u64,
+    last: Option<io::Error>,
+}
+
+impl Writer {
+    fn run(mut self) {
+        while let Some(line) = self.next() {
+            thread::sleep(GATHER);
+            self.batch.extend_from_slice(&line);
+            while let Ok(line) = self.lines.try_recv() {
+                self.batch.extend_from_slice(&line);
+                if self.batch.len() >= BATCH {
+                    self.flush();
+                }
+            }
+            self.flush();
+            if self.may_report() {
+                self.report();
+            }
+        }
+        self.report();
+    }
+
+    /// The next line, as soon as there is one; none when there will be no more.
+    fn next(&mut self) -> Option<Vec<u8>> {
+        while self.has_news() {
+            match self.lines.recv_timeout(REPORT) {
+                Ok(line) => return Some(line),
+                Err(RecvTimeoutError::Timeout) => self.report(),
+                Err(RecvTimeoutError::Disconnected) => return None,
+            }
+        }
+        self.lines.recv().ok()
+    }
+
+    /// Writes the batch. What can't be written is counted and forgotten.
+    fn flush(&mut self) {
+        let repaired = self.torn;
+        if repaired {
+            self.batch.insert(0, b'\n');
+        }
+        let mut rest = self.batch.as_slice();
+        let result = loop {
+            if rest.is_empty() {
+                break self.output.flush();
+            }
+            match self.output.write(rest) {
+                Ok(0) => break Err(ErrorKind::WriteZero.into()),
+                Ok(count) => rest = rest.get(count..).unwrap_or_default(),
+                Err(error) if error.kind() == ErrorKind::Interrupted => {}
+                Err(error) => break Err(error),
+            }
+        };
+        let written = self.batch.len() - rest.len();
+        if let Some(last) = written.checked_sub(1) {
+            self.torn = self.batch.get(last) != Some(&b'\n');
+        }
+        if let Err(error) = result {
+            let ends = rest.iter().filter(|byte| **byte == b'\n').count();
+            // The end of the torn line was counted with it.
+            let counted = usize::from(repaired && written == 0);
+            self.failures.lines += (ends - counted) as u64;
+            self.failures.last = Some(error);
+        }
+        self.batch.clear();
+    }
+
+    fn has_news(&self) -> bool {
+        self.failures.last.is_some() || self.lost.load(Ordering::Relaxed) > 0
+    }
+
+    fn may_report(&self) -> bool {
+        self.has_news() && self.reported.is_none_or(|last| last.elapsed() >= REPORT)
+    }
+
+    fn report(&mut self) {
+        self.reported = Some(Instant::now());
+        let lost = self.lost.swap(0, Ordering::Relaxed);
+        if lost > 0 {
+            let name = &self.name;
+            log::warn!("the access log to {name} has lost {lost} lines: they came too fast");
+        }
+        let Failures { lines, last } = std::mem::take(&mut self.failures);
+        if let Some(error) = last {
+            let name = &self.name;
+            log::error!("the access log to {name} has lost {lines} lines: {error}");
+        }
+    }
+}
+
+/// How many lines may wait.
+const QUEUE: usize = 8_192;
+/// How long lines gather before they are written.
+const GATHER: Duration = Duration::from_millis(10);
+/// How many bytes are written at once.
+const BATCH: usize = 64 * 1_024;
+/// How often lost lines are reported.
+const REPORT: Duration = Duration::from_secs(1);
+/// How long the last user of a sink waits until all is written.
+const PATIENCE: Duration = Duration::from_secs(3);
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// An output that fails, or takes only a part, as told for each call.
+    #[derive(Clone, Default)]
+    struct Output {
+        written: Arc<Mutex<Vec<u8>>>,
+        plan: Arc<Mutex<Vec<io::Result<usize>>>>,
+    }
+
+    impl Write for Output {
+        fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+            let count = self.plan.lock().unwrap().pop().unwrap_or(Ok(bytes.len()))?;
+            let count = count.min(bytes.len());
+            self.written
+                .lock()
+                .unwrap()
+                .extend_from_slice(&bytes[..count]);
+            Ok(count)
+        }
+
+        fn flush(&mut self) -> io::Result<()> {
+            Ok(())
+        }
+    }
+
+    impl Output {
+        fn text(&self) -> String {
+            String::from_utf8(self.written.lock().unwrap().clone()).unwrap()
+        }
+    }
+
+    #[test]
+    fn a_full_queue_loses_lines_and_never_waits() {
+        let output = Output::default();
+        let sink = Sink::new("test", Box::new(output.clone()));
+        // Nobody empties the queue yet: had `send` waited, this would not end.
+        for number in 0..QUEUE + 5 {
+            sink.send(format!("{number}\n").into_bytes());
+        }
+        assert_eq!(sink.lost.load(Ordering::Relaxed), 5);
+        sink.start();
+        sink.start();
+        drop(sink);
+        let text = output.text();
+        assert_eq!(text.lines().count(), QUEUE);
+        assert_eq!(text.lines().last(), Some((QUEUE - 1).to_string().as_str()));
+    }
+
+    #[test]
+    fn lines_of_many_threads_stay_whole() {
+        let output = Output::default();
+        let sink = Sink::new("test", Box::new(output.clone()));
+        sink.start();
+        thread::scope(|scope| {
+            for name in ["a", "b", "c", "d"] {
+                let sink = &sink;
+                scope.spawn(move || {
+                    for _ in 0..1_000 {
+                        sink.send(format!("{}\n", name.repeat(100)).into_bytes());
+                    }
+                });
+            }
+        });
+        drop(sink);
+        let text = output.text();
+        assert_eq!(text.lines().count(), 4_000);
+        let whole = |line: &str| line.len() == 100 && line.chars().all(|c| line.starts_with(c));
+        assert!(text.lines().all(whole));
+    }
+
+    #[test]
+    fn a_sink_that_was_never_started_ends_at_once() {
+        let output = Output::default();
+        let sink = Sink::new("test", Box::new(output.clone()));
+        sink.send(b"a\n".to_vec());
+        drop(sink);
+        assert_eq!(output.text(), "");
+    }
+
+    /// What is in the output after these batches, and how many lines were lost.
+    fn written(plan: Vec<io::Result<usize>>, batches: &[&str]) -> (String, u64) {
+        let output = Output::default();
+        output.plan.lock().unwrap().extend(plan.into_iter().rev());
+        let sink = Sink::new("test", Box::new(output.clone()));
+        let State::Ready(mut writer) =
+            std::mem::replace(&mut *sink.writer.lock().unwrap(), State::Failed)
+        else {
+            unreachable!()
+        };
+        for batch in batches {
+            writer.batch.extend_from_slice(batch.as_bytes());
+            writer.flush();
+        }
+        (output.text(), writer.failures.lines)
+    }
+
+    #[test]
+    fn a_full_disk_loses_lines_and_nothing_else() {
+        let full = || Err(ErrorKind::StorageFull.into());
+        let again = || Err(ErrorKind::Interrupted.into());
+        let cases = [
+            (vec![], "1\n2\n3\n", 0),
+            (vec![again(), Ok(1)], "1\n2\n3\n", 0),
+            (vec![full()], "3\n", 2),
+            (vec![Ok(2), full()], "1\n3\n", 1),
+            (vec![Ok(0)], "3\n", 2),
+            (vec![Ok(3), full()], "1\n2\n3\n", 1),
+            (vec![Ok(3), full(), full()], "1\n2", 2),
+        ];
+        for (plan, text, lost) in cases {
+            let case = format!("{plan:?}");
+            let (written, count) = written(plan, &["1\n2\n", "3\n"]);
+            assert_eq!((written.as_str(), count), (text, lost), "{case}");
+        }
+    }
+}

@@ -1,0 +1,277 @@
+//! Asks for a name and a password (RFC 7617).
+//!
+//! To verify a password is slow by design, so that a stolen list of hashes is hard to use. That
+//! makes it a weapon against us, too: only half of the processors ever verify at once, away from the
+//! threads that serve requests, and who waits too long for a turn is told to come back (503). What
+//! was right is remembered for a minute, so that a page with many parts costs one verification;
+//! never the password itself, but a keyed hash of it. A name that is not known costs as much as a
+//! wrong password, and is told the same.
+
+mod remember;
+mod users;
+
+use std::{
+    collections::BTreeMap,
+    sync::Arc,
+    thread::available_parallelism,
+    time::{Duration, Instant},
+};
+
+use base64::{
+    Engine,
+    alphabet::STANDARD,
+    engine::{DecodePaddingMode, GeneralPurpose, GeneralPurposeConfig},
+};
+use edgeway_sdk::{
+    prelude::*,
+    types::{FilePath, Header},
+};
+use tokio::{
+    sync::{OwnedSemaphorePermit, Semaphore},
+    task::spawn_blocking,
+    time::timeout,
+};
+
+use self::{
+    remember::Remembered,
+    users::{Hash, Name, User, Users},
+};
+use crate::headers;
+
+pub(crate) const DOC: &str = "\
+asks for a name and a password
+
+basic_auth:
+  users: { ann: '$argon2id$v=19$...' }  # or env:NAME or file:/path; argon2 and bcrypt
+  users_file: users.htpasswd            # default: none; a line for each user: ann:$2y$...
+  realm: restricted                     # what the browser shows
+  header: X-Auth-User                   # default: none; tells the upstream the name
+  strip: true                           # whether the password is kept from the upstream
+";
+
+/// `basic_auth: { users_file: users.htpasswd, header: X-Auth-User }`
+#[derive(Deserialize)]
+pub(crate) struct Config {
+    #[serde(default)]
+    users: BTreeMap<Name, Hash>,
+    users_file: Option<FilePath>,
+    #[serde(default)]
+    realm: Realm,
+    header: Option<Header>,
+    #[serde(default = "Config::strip")]
+    strip: bool,
+}
+
+impl Config {
+    fn strip() -> bool {
+        true
+    }
+}
+
+/// Asks for a name and a password.
+pub(crate) struct BasicAuth {
+    users: Users,
+    challenge: HeaderValue,
+    header: Option<HeaderName>,
+    strip: bool,
+    remembered: Remembered,
+    turns: Arc<Turns>,
+    patience: Duration,
+}
+
+/// How many passwords may be verified at once, by all filters of this kind together.
+struct Turns(Arc<Semaphore>);
+
+pub(crate) fn build(config: Config, build: &mut Build<'_>) -> Result<BasicAuth, BuildError> {
+    let mut users = Users::new(config.users);
+    if let Some(path) = &config.users_file {
+        users
+            .add_file(&build.path(path))
+            .map_err(|error| BuildError::at("users_file", error))?;
+    }
+    if users.is_empty() {
+        return Err(BuildError::new("there is no user, nobody could get in")
+            .help("name some in `users` or `users_file`"));
+    }
+    if let Some(Header(name)) = &config.header {
+        headers::changeable(name, "header")?;
+        build.reserve_header(name.clone());
+    }
+    Ok(BasicAuth {
+        users,
+        challenge: config.realm.challenge(),
+        header: config.header.map(|Header(name)| name),
+        strip: config.strip,
+        remembered: Remembered::new(),
+        turns: build.resources().shared("all", Turns::new),
+        patience: PATIENCE,
+    })
+}
+
+impl Turns {
+    fn new() -> Self {
+        let processors = available_parallelism().map_or(1, std::num::NonZero::get);
+        Self(Arc::new(Semaphore::new(processors.div_ceil(2))))
+    }
+}
+
+#[async_trait]
+impl Filter for BasicAuth {
+    async fn request(&self, request: &mut Request<'_>) -> Result<Flow> {
+        let Some(credentials) = Credentials::of(request.headers()) else {
+            return Ok(self.refuse("no name and password").into());
+        };
+        match self.verify(credentials).await? {
+            Verdict::Right(user) => {
+                self.admit(request, &user);
+                Ok(Flow::Continue)
+            }
+            Verdict::Wrong => Ok(self.refuse("wrong name or password").into()),
+            Verdict::Busy => Ok(Reply::new(503)
+                .header(header::RETRY_AFTER, "1")
+                .because("too many passwords to verify")
+                .into()),
+        }
+    }
+}
+
+enum Verdict {
+    Right(Arc<User>),
+    Wrong,
+    /// Nobody had time to find out.
+    Busy,
+}
+
+impl BasicAuth {
+    fn refuse(&self, reason: &'static str) -> Reply {
+        Reply::new(401)
+            .header(header::WWW_AUTHENTICATE, self.challenge.clone())
+            .because(reason)
+    }
+
+    fn admit(&self, request: &mut Request<'_>, user: &User) {
+        request.values_mut().insert(user.identity.clone());
+        if self.strip {
+            request.remove_header(&header::AUTHORIZATION);
+        }
+        if let Some(name) = &self.header {
+            request.set_header(name.clone(), user.header.clone());
+        }
+    }
+
+    async fn verify(&self, credentials: Credentials) -> Result<Verdict> {
+        let digest = self.remembered.digest(&credentials.text);
+        if let Some(user) = self.remembered.find(&digest, Instant::now()) {
+            return Ok(Verdict::Right(user));
+        }
+        let turn = Arc::clone(&self.turns.0).acquire_owned();
+        let Ok(turn) = timeout(self.patience, turn).await else {
+            return Ok(Verdict::Busy);
+        };
+        let turn = turn.or_status(503)?;
+        // The same password may have been verified while this request waited.
+        if let Some(user) = self.remembered.find(&digest, Instant::now()) {
+            return Ok(Verdict::Right(user));
+        }
+        let known = self.users.find(credentials.name()).cloned();
+        // The same one each time for the same name: who guesses names would see a difference.
+        let decoy = || self.users.decoy(self.remembered.number(credentials.name()));
+        let user = known.clone().unwrap_or_else(decoy);
+        let right = verify(credentials, user, turn).await?;
+        match known.filter(|_| right) {
+            Some(user) => {
+                self.remembered.keep(digest, &user, Instant::now());
+                Ok(Verdict::Right(user))
+            }
+            None => Ok(Verdict::Wrong),
+        }
+    }
+}
+
+/// Verifies on a thread that may be busy for long. The turn ends with the work, even when the client
+/// has left before.
+async fn verify(
+    credentials: Credentials,
+    user: Arc<User>,
+    turn: OwnedSemaphorePermit,
+) -> Result<bool> {
+    let work = spawn_blocking(move || {
+        let right = user.hash.verify(credentials.password());
+        drop(turn);
+        right
+    });
+    work.await.or_status(500)
+}
+
+/// A name and a password, as the client sent them.
+struct Credentials {
+    /// Both, with the colon between them. A password need not be UTF-8.
+    text: Vec<u8>,
+    colon: usize,
+}
+
+impl Credentials {
+    /// What the request's only `Authorization` says, if that is of the form that the RFC asks for.
+    fn of(headers: &HeaderMap) -> Option<Self> {
+        let mut values = headers.get_all(header::AUTHORIZATION).iter();
+        let value = values.next().filter(|_| values.next().is_none())?;
+        let (scheme, encoded) = value.to_str().ok()?.split_once(' ')?;
+        if !scheme.eq_ignore_ascii_case("basic") || encoded.len() > LONGEST {
+            return None;
+        }
+        let text = BASE64.decode(encoded.trim()).ok()?;
+        let colon = text.iter().position(|byte| *byte == b':')?;
+        Some(Self { text, colon })
+    }
+
+    fn name(&self) -> &[u8] {
+        self.text.split_at(self.colon).0
+    }
+
+    fn password(&self) -> &[u8] {
+        self.text.split_at(self.colon + 1).1
+    }
+}
+
+/// What the browser shows when it asks: visible ASCII, which is all that every browser can read.
+#[derive(Deserialize)]
+#[serde(try_from = "String")]
+struct Realm(String);
+
+impl Default for Realm {
+    fn default() -> Self {
+        Self("restricted".to_owned())
+    }
+}
+
+impl TryFrom<String> for Realm {
+    type Error = String;
+
+    fn try_from(text: String) -> Result<Self, String> {
+        if text.is_empty() || text.bytes().any(|byte| !matches!(byte, b' '..=b'~')) {
+            return Err("expected a realm of visible ASCII characters".to_owned());
+        }
+        Ok(Self(text))
+    }
+}
+
+impl Realm {
+    fn challenge(&self) -> HeaderValue {
+        let realm = self.0.replace('\\', "\\\\").replace('"', "\\\"");
+        HeaderValue::from_str(&format!("Basic realm=\"{realm}\", charset=\"UTF-8\""))
+            .expect("a realm is visible ASCII")
+    }
+}
+
+/// Some clients leave out the padding.
+const BASE64: GeneralPurpose = GeneralPurpose::new(
+    &STANDARD,
+    GeneralPurposeConfig::new().with_decode_padding_mode(DecodePaddingMode::Indifferent),
+);
+/// More than this, encoded, is nobody's name and password.
+const LONGEST: usize = 4_096;
+/// How long a request waits for its turn.
+const PATIENCE: Duration = Duration::from_secs(2);
+
+#[cfg(test)]
+mod tests;

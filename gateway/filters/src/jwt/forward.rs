@@ -1,0 +1,110 @@
+//! Claims as request headers, for upstreams to decide by.
+
+use std::collections::{BTreeMap, HashSet};
+
+use edgeway_sdk::{Build, BuildError, Request, message::is_framing, values::claim};
+use http::{HeaderName, HeaderValue, header::HOST};
+use serde_json::Value;
+
+use super::{claims::Claims, refusal::Refusal};
+
+/// Which claim goes into which header.
+pub(super) struct Forward(Vec<(String, HeaderName)>);
+
+/// The headers for one token; a claim that the token lacks has no value.
+pub(super) type Headers = Box<[(HeaderName, Option<HeaderValue>)]>;
+
+impl Forward {
+    /// Reserves the headers: clients can't send them on any route.
+    pub(super) fn new(
+        wanted: BTreeMap<String, String>,
+        build: &mut Build<'_>,
+    ) -> Result<Self, BuildError> {
+        let mut seen = HashSet::new();
+        let mut headers = Vec::new();
+        for (claim, header) in wanted {
+            let wrong = |what: &str| {
+                BuildError::at(format!("forward.{claim}"), format!("`{header}` {what}"))
+            };
+            let name: HeaderName = header.parse().map_err(|_| wrong("is not a header name"))?;
+            if is_framing(&name) || name == HOST {
+                return Err(wrong("is set by the gateway alone"));
+            }
+            if !seen.insert(name.clone()) {
+                return Err(wrong("is given to two claims"));
+            }
+            build.reserve_header(name.clone());
+            headers.push((claim, name));
+        }
+        Ok(Self(headers))
+    }
+
+    /// The headers for these claims. Refuses claims that upstreams could take for others.
+    pub(super) fn headers(&self, claims: &Claims) -> Result<Headers, Refusal> {
+        let headers = self.0.iter();
+        headers
+            .map(|(path, name)| Ok((name.clone(), header(claims, path)?)))
+            .collect()
+    }
+
+    /// Removes what the client sent under these names.
+    pub(super) fn clear(&self, request: &mut Request<'_>) {
+        for (_, name) in &self.0 {
+            request.remove_header(name);
+        }
+    }
+}
+
+/// Gives the request these headers instead of what the client sent under their names.
+pub(super) fn apply(headers: &Headers, request: &mut Request<'_>) {
+    for (name, value) in headers {
+        match value {
+            Some(value) => request.set_header(name.clone(), value.clone()),
+            None => request.remove_header(name),
+        }
+    }
+}
+
+fn header(claims: &Claims, path: &str) -> Result<Option<HeaderValue>, Refusal> {
+    let wrong = |what: &str| Refusal::invalid(format!("the claim `{path}` {what}"));
+    let Some(value) = claim(claims, path).filter(|value| !value.is_null()) else {
+        return Ok(None);
+    };
+    let text = text(value).ok_or_else(|| wrong("has a comma in a list"))?;
+    if text.chars().any(char::is_control) {
+        return Err(wrong("has control characters"));
+    }
+    // Whoever reads the header trims it: ` admin` would become `admin`.
+    if text.trim() != text {
+        return Err(wrong("has spaces at its ends"));
+    }
+    let value = HeaderValue::from_bytes(text.as_bytes());
+    value
+        .map(Some)
+        .map_err(|_| wrong("can't stand in a header"))
+}
+
+/// The text of a claim; none for a list that would read as a longer one.
+fn text(value: &Value) -> Option<String> {
+    match value {
+        Value::Array(list) => list_text(list),
+        value => Some(scalar_text(value).unwrap_or_else(|| value.to_string())),
+    }
+}
+
+fn list_text(list: &[Value]) -> Option<String> {
+    let items: Option<Vec<String>> = list.iter().map(scalar_text).collect();
+    let Some(items) = items else {
+        return Some(Value::from(list).to_string());
+    };
+    let ambiguous = items.iter().any(|item| item.contains(','));
+    (!ambiguous).then(|| items.join(","))
+}
+
+fn scalar_text(value: &Value) -> Option<String> {
+    match value {
+        Value::String(text) => Some(text.clone()),
+        Value::Bool(_) | Value::Number(_) => Some(value.to_string()),
+        Value::Null | Value::Array(_) | Value::Object(_) => None,
+    }
+}

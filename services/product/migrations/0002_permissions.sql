@@ -1,0 +1,11 @@
+CREATE TABLE permissions (
+    role TEXT NOT NULL,
+    permission TEXT NOT NULL,
+    PRIMARY KEY (role, permission)
+) STRICT, WITHOUT ROWID;
+
+INSERT INTO permissions (role, permission) VALUES
+    ('admin', 'product:view'),
+    ('admin', 'product:add'),
+    ('admin', 'product:delete'),
+    ('gues', 'product:list');

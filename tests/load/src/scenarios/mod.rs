@@ -1,0 +1,40 @@
+//! The scenarios, one file each.
+
+mod proxy_jwt;
+
+use crate::contestant::Bench;
+use crate::fault::{Fault, Result};
+use crate::scenario::Scenario;
+
+/// A scenario that can be asked for by name.
+pub(crate) struct Kind {
+    /// Also the name of its files in `results/`.
+    pub(crate) name: &'static str,
+    pub(crate) title: &'static str,
+    /// Starts the contestants and asserts that they do the same job.
+    pub(crate) prepare: fn(&Bench) -> Result<Scenario>,
+}
+
+/// Those named, or all.
+pub(crate) fn named(names: &[String]) -> Result<Vec<&'static Kind>> {
+    if names.is_empty() {
+        return Ok(ALL.iter().collect());
+    }
+    names.iter().map(|name| find(name)).collect()
+}
+
+fn find(name: &str) -> Result<&'static Kind> {
+    ALL.iter().find(|kind| kind.name == name).ok_or_else(|| {
+        let known: Vec<&str> = ALL.iter().map(|kind| kind.name).collect();
+        Fault::Setup(format!(
+            "unknown scenario `{name}`; there are: {}",
+            known.join(", ")
+        ))
+    })
+}
+
+const ALL: &[Kind] = &[Kind {
+    name: "proxy-jwt",
+    title: "Plain proxy, and proxy with an HS256 token check",
+    prepare: proxy_jwt::prepare,
+}];
