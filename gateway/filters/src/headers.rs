@@ -55,10 +55,25 @@ struct Written {
 struct Pairs(Vec<Pair>);
 
 struct Pair {
+    key: Key,
+    value: Template,
+}
+
+#[derive(Deserialize)]
+#[serde(try_from = "String")]
+struct Key {
     /// The name as the file spells it, to find its place again.
     written: String,
     name: HeaderName,
-    value: Template,
+}
+
+impl TryFrom<String> for Key {
+    type Error = String;
+
+    fn try_from(written: String) -> Result<Self, String> {
+        let Header(name) = written.parse()?;
+        Ok(Self { written, name })
+    }
 }
 
 /// Changes headers of requests and responses.
@@ -163,14 +178,12 @@ impl Edits {
         ];
         let mut put = Vec::new();
         for (key, how, pairs) in groups {
-            for pair in pairs.0 {
-                let key = format!("{}.{key}.{}", side.key(), pair.written);
-                side.changeable(&pair.name, key.as_str())?;
-                put.push(Put {
-                    how,
-                    name: pair.name,
-                    value: Value::new(pair.value, &key)?,
-                });
+            for Pair { key: at, value } in pairs.0 {
+                let key = format!("{}.{key}.{}", side.key(), at.written);
+                side.changeable(&at.name, key.as_str())?;
+                let value = Value::new(value, &key)?;
+                let name = at.name;
+                put.push(Put { how, name, value });
             }
         }
         Ok(Self {
@@ -325,17 +338,13 @@ impl<'de> Deserialize<'de> for Pairs {
 
             fn visit_map<A: de::MapAccess<'de>>(self, mut map: A) -> Result<Pairs, A::Error> {
                 let mut pairs: Vec<Pair> = Vec::new();
-                while let Some(written) = map.next_key::<String>()? {
-                    let Header(name) = written.parse().map_err(de::Error::custom)?;
-                    if pairs.iter().any(|pair| pair.name == name) {
-                        return Err(de::Error::custom(format!("`{written}` stands here twice")));
+                while let Some(key) = map.next_key::<Key>()? {
+                    if pairs.iter().any(|pair| pair.key.name == key.name) {
+                        let message = format!("`{}` stands here twice", key.written);
+                        return Err(de::Error::custom(message));
                     }
                     let value = map.next_value()?;
-                    pairs.push(Pair {
-                        written,
-                        name,
-                        value,
-                    });
+                    pairs.push(Pair { key, value });
                 }
                 Ok(Pairs(pairs))
             }

@@ -440,7 +440,7 @@ mod tests {
         let format = Format::try_from(Cow::from(format)).unwrap();
         let now = UNIX_EPOCH + Duration::from_millis(1_760_000_826_005);
         let mut line = Vec::new();
-        format.write(&mut line, record, now, &Secrets::new(Vec::new()));
+        format.write(&mut line, record, now, &Secrets::new(&[]));
         String::from_utf8(line).unwrap()
     }
 
@@ -550,7 +550,7 @@ mod tests {
     async fn no_request_can_forge_a_line() {
         let evil = "a\" 200 0\t{\"status\":1}\u{e9}\\";
         let mut outcome = outcome(
-            Trial::get("/a\"b?q=\"x")
+            Trial::get("/a\"b?q=%22%0ax")
                 .header("user-agent", evil)
                 .header("referer", evil)
                 .header("x-a", evil)

@@ -69,7 +69,7 @@ pub(crate) struct AccessLog {
 }
 
 pub(crate) fn build(config: Config, build: &mut Build<'_>) -> Result<AccessLog, BuildError> {
-    let secrets = Secrets::new(config.secrets);
+    let secrets = Secrets::new(&config.secrets);
     if let Some(name) = config.format.revealed(&secrets) {
         let message = format!("`{{query.{name}}}` would write a secret into the log");
         return Err(BuildError::at("format", message));

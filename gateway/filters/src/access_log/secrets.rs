@@ -7,7 +7,7 @@ pub(super) struct Secrets(Vec<String>);
 
 impl Secrets {
     /// The names that are secret everywhere, and these.
-    pub(super) fn new(more: Vec<String>) -> Self {
+    pub(super) fn new(more: &[String]) -> Self {
         let mut names: Vec<_> = more.iter().map(|name| name.to_ascii_lowercase()).collect();
         names.extend(ALWAYS.map(str::to_owned));
         Self(names)
@@ -99,7 +99,7 @@ mod tests {
     use super::*;
 
     fn masked(url: &str) -> String {
-        let secrets = Secrets::new(vec!["PIN".to_owned()]);
+        let secrets = Secrets::new(&["PIN".to_owned()]);
         let mut text = Vec::new();
         secrets.mask_url(url.as_bytes(), |piece| text.extend_from_slice(piece));
         String::from_utf8(text).unwrap()

@@ -233,6 +233,7 @@ fn what_can_not_be_meant_is_refused() {
     for json in [
         r#"{"users": {"a:b": "HASH"}}"#,
         r#"{"users": {"": "HASH"}}"#,
+        r#"{"users": {" a": "HASH"}}"#,
         r#"{"users": {"a": "HASH"}, "realm": "é"}"#,
         r#"{"users": {"a": "HASH"}, "realm": ""}"#,
     ] {

@@ -86,7 +86,8 @@ impl User {
     }
 }
 
-/// The name of a user: not empty, without colons and control characters.
+/// The name of a user: not empty, without colons and control characters, and without spaces at its
+/// ends, which whoever reads a header takes away.
 #[derive(Debug, PartialEq, Eq, PartialOrd, Ord, Deserialize)]
 #[serde(try_from = "Cow<'_, str>")]
 pub(super) struct Name(String);
@@ -95,8 +96,11 @@ impl TryFrom<Cow<'_, str>> for Name {
     type Error = String;
 
     fn try_from(text: Cow<'_, str>) -> Result<Self, String> {
-        if text.is_empty() || text.contains(|c: char| c == ':' || c.is_control()) {
-            return Err("expected the name of a user, without colons".to_owned());
+        let is_odd = |c: char| c == ':' || c.is_control();
+        if text.is_empty() || text.contains(is_odd) || text.trim() != text {
+            return Err(
+                "expected the name of a user, without colons or spaces around it".to_owned(),
+            );
         }
         Ok(Self(text.into_owned()))
     }

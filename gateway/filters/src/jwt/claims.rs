@@ -4,7 +4,7 @@ use edgeway_sdk::{BuildError, values::claim};
 use serde_json::{Map, Value};
 
 use super::{
-    config::{Config, OneOrMany},
+    config::{Config, Oidc, OneOrMany},
     refusal::Refusal,
 };
 
@@ -34,7 +34,7 @@ impl Rules {
     pub(super) fn new(config: &mut Config) -> Result<Self, BuildError> {
         let issuer = config.issuer.take();
         // An issuer's keys may sign for others too, so what they sign must name the issuer.
-        let own = |oidc: &super::config::Oidc| OneOrMany(vec![oidc.issuer.clone()]);
+        let own = |oidc: &Oidc| OneOrMany(vec![oidc.issuer.clone()]);
         let issuer = issuer.or_else(|| config.oidc.as_ref().map(own));
         Ok(Self {
             require_exp: config.require_exp,

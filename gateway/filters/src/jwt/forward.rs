@@ -70,7 +70,8 @@ fn header(claims: &Claims, path: &str) -> Result<Option<HeaderValue>, Refusal> {
     let Some(value) = claim(claims, path).filter(|value| !value.is_null()) else {
         return Ok(None);
     };
-    let text = text(value).ok_or_else(|| wrong("has a comma in a list"))?;
+    let text =
+        text(value).ok_or_else(|| wrong("has a comma or outer spaces in a value of a list"))?;
     if text.chars().any(char::is_control) {
         return Err(wrong("has control characters"));
     }
@@ -97,7 +98,10 @@ fn list_text(list: &[Value]) -> Option<String> {
     let Some(items) = items else {
         return Some(Value::from(list).to_string());
     };
-    let ambiguous = items.iter().any(|item| item.contains(','));
+    // `["user, admin"]` must not read as `["user", "admin"]`, nor ` admin` as `admin`.
+    let ambiguous = items
+        .iter()
+        .any(|item| item.contains(',') || item.trim() != item);
     (!ambiguous).then(|| items.join(","))
 }
 

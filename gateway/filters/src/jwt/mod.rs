@@ -49,6 +49,7 @@ mod places;
 mod refusal;
 mod remember;
 mod revocation;
+mod sources;
 mod token;
 
 #[cfg(test)]
@@ -137,7 +138,7 @@ pub(crate) fn build(mut config: Config, build: &mut Build<'_>) -> Result<Jwt, Bu
     }
     let revocations = config.revocations.as_ref();
     Ok(Jwt {
-        keys: Keys::new(&config, build)?,
+        keys: sources::keys(&config, build)?,
         places,
         strip_token: config.strip_token,
         optional: config.optional,

@@ -35,8 +35,11 @@ impl Places {
         for place in &self.0 {
             let token = match place {
                 Place::Header => bearer(request.headers())?.map(Cow::Borrowed),
-                Place::Cookie(name) => request.cookie(name).map(Cow::Borrowed).filter(not_empty),
-                Place::Query(name) => request.query_value(name).filter(not_empty),
+                Place::Cookie(name) => request
+                    .cookie(name)
+                    .map(Cow::Borrowed)
+                    .filter(|token| !token.is_empty()),
+                Place::Query(name) => request.query_value(name).filter(|token| !token.is_empty()),
             };
             if token.is_some() {
                 return Ok(token);
@@ -57,10 +60,6 @@ impl Places {
             }
         }
     }
-}
-
-fn not_empty(token: &Cow<'_, str>) -> bool {
-    !token.is_empty()
 }
 
 /// What follows `Bearer` (RFC 6750, 2.1). Another scheme is no token, and not ours to judge.

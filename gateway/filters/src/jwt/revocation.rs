@@ -10,9 +10,9 @@ use serde::Deserialize;
 
 use super::{
     config::{self, OnUnavailable},
-    document::{Document, Publication},
-    keys::pace,
+    document::{Document, Publication, Source},
     refusal::Refusal,
+    sources::pace,
 };
 
 /// The ids of revoked tokens.
@@ -44,7 +44,7 @@ impl Revocations {
         config: &config::Revocations,
         build: &mut Build<'_>,
     ) -> Result<Self, BuildError> {
-        let source = super::document::Source::Url(config::url("revocations.url", &config.url)?);
+        let source = Source::Url(config::url("revocations.url", &config.url)?);
         let pace = pace("revocations", config.interval, config.timeout)?;
         let name = source.to_string();
         let list = build.resources().shared(&name, || Document::new(source));

@@ -2,7 +2,7 @@
 
 use super::*;
 
-fn refusal(config: Value) -> String {
+fn refusal(config: &Value) -> String {
     let Err(error) = try_built(config.clone(), &Resources::default()) else {
         panic!("{config} is accepted")
     };
@@ -10,6 +10,7 @@ fn refusal(config: Value) -> String {
 }
 
 #[test]
+#[expect(clippy::too_many_lines, reason = "a table")]
 fn a_wrong_configuration_is_refused_where_it_is_wrong() {
     let rsa = |more: Value| {
         let mut config = json!({ "algorithms": ["RS256"] });
@@ -178,7 +179,7 @@ fn a_wrong_configuration_is_refused_where_it_is_wrong() {
     ];
     for (config, message) in cases {
         let shown = config.to_string();
-        let refusal = refusal(config);
+        let refusal = refusal(&config);
         assert!(
             refusal.starts_with(message),
             "{shown}\n gives {refusal}\n not   {message}"
@@ -200,7 +201,7 @@ fn a_pem_file_that_holds_no_usable_key_is_said_to() {
         ),
     ];
     for (file, what) in cases {
-        let refusal = refusal(json!({ "algorithms": ["RS256", "ES256"], "public_keys": [file] }));
+        let refusal = refusal(&json!({ "algorithms": ["RS256", "ES256"], "public_keys": [file] }));
         assert!(
             refusal.ends_with(&format!("{file}` holds {what}")),
             "{refusal}"
@@ -237,7 +238,7 @@ fn a_secret_that_is_easy_to_guess_is_warned_of() {
 
 #[test]
 fn secrets_are_not_shown() {
-    let refusal = refusal(with(json!({ "secret": ["hunter2"] })));
+    let refusal = refusal(&with(json!({ "secret": ["hunter2"] })));
     assert!(!refusal.contains("hunter2"), "{refusal}");
     for warning in built(json!({ "algorithms": ["HS256"], "secret": "hunter2" })).warnings {
         assert!(!warning.contains("hunter2"), "{warning}");

@@ -1,0 +1,11 @@
+//! What the gateway promises, seen through real sockets: one file for each feature.
+//!
+//! `#41` and `T10` in comments are numbers of capabilities and of traps in the tutorials that they
+//! were collected from.
+
+#![expect(
+    clippy::unwrap_used,
+    reason = "a test may panic, and so may what it is made of"
+)]
+
+mod routing;
