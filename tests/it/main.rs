@@ -8,4 +8,14 @@
     reason = "a test may panic, and so may what it is made of"
 )]
 
+mod bodies;
+mod cli;
+mod config;
+mod errors;
+mod forwarding;
+mod jwt;
+mod reload;
 mod routing;
+mod stopping;
+mod targets;
+mod upstreams;

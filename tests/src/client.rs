@@ -119,17 +119,22 @@ impl<'c> Request<'c> {
         };
         // A server may answer and close before it has read everything: the answer counts.
         let sent = connection.write(&bytes);
-        connection.try_answer_to(&self.method).map_err(|broken| match sent {
-            Err(error) if broken.partial.is_none() => error.into(),
-            _ => broken,
-        })
+        connection
+            .try_answer_to(&self.method)
+            .map_err(|broken| match sent {
+                Err(error) if broken.partial.is_none() => error.into(),
+                _ => broken,
+            })
     }
 
     /// What goes over the wire.
     pub fn bytes(&self) -> Vec<u8> {
         let mut text = format!("{} {} HTTP/1.1\r\n", self.method, self.target);
         let host = self.host.iter().map(|host| ("Host", host.as_str()));
-        let lines = self.headers.iter().map(|(name, value)| (name.as_str(), value.as_str()));
+        let lines = self
+            .headers
+            .iter()
+            .map(|(name, value)| (name.as_str(), value.as_str()));
         for (name, value) in host.chain(lines) {
             text.push_str(&format!("{name}: {value}\r\n"));
         }
@@ -233,8 +238,12 @@ impl Answer {
     #[track_caller]
     pub fn received(&self, name: &str) -> Vec<String> {
         let report = self.json();
-        let headers = report["headers"].as_array().expect("an answer of the echo service");
-        let pairs = headers.iter().filter_map(|pair| Some((pair[0].as_str()?, pair[1].as_str()?)));
+        let headers = report["headers"]
+            .as_array()
+            .expect("an answer of the echo service");
+        let pairs = headers
+            .iter()
+            .filter_map(|pair| Some((pair[0].as_str()?, pair[1].as_str()?)));
         let wanted = pairs.filter(|(known, _)| known.eq_ignore_ascii_case(name));
         wanted.map(|(_, value)| value.to_owned()).collect()
     }
@@ -251,7 +260,10 @@ pub struct Broken {
 
 impl From<io::Error> for Broken {
     fn from(reason: io::Error) -> Self {
-        Self { partial: None, reason }
+        Self {
+            partial: None,
+            reason,
+        }
     }
 }
 
@@ -285,7 +297,8 @@ impl Connection {
     /// When nobody listens there.
     #[track_caller]
     pub fn open(address: SocketAddr) -> Self {
-        Self::try_open(address).unwrap_or_else(|error| panic!("no connection to {address}: {error}"))
+        Self::try_open(address)
+            .unwrap_or_else(|error| panic!("no connection to {address}: {error}"))
     }
 
     /// Connects.
@@ -298,7 +311,10 @@ impl Connection {
         stream.set_read_timeout(Some(SILENCE))?;
         stream.set_write_timeout(Some(SILENCE))?;
         stream.set_nodelay(true)?;
-        Ok(Self { stream: BufReader::new(stream), peer: address })
+        Ok(Self {
+            stream: BufReader::new(stream),
+            peer: address,
+        })
     }
 
     /// Our own end, as the gateway sees it.
@@ -345,7 +361,8 @@ impl Connection {
     /// When there is none, or a broken one.
     #[track_caller]
     pub fn answer(&mut self) -> Answer {
-        self.try_answer().unwrap_or_else(|broken| panic!("{broken}"))
+        self.try_answer()
+            .unwrap_or_else(|broken| panic!("{broken}"))
     }
 
     /// Waits for the answer to a request that is not `HEAD`.
@@ -365,7 +382,8 @@ impl Connection {
     /// When none comes.
     #[track_caller]
     pub fn head(&mut self) -> Answer {
-        self.read_head("GET").unwrap_or_else(|error| panic!("no head: {error}"))
+        self.read_head("GET")
+            .unwrap_or_else(|error| panic!("no head: {error}"))
     }
 
     /// The next chunk of a chunked body; the last one is empty.
@@ -376,7 +394,8 @@ impl Connection {
     pub fn chunk(&mut self) -> io::Result<Vec<u8>> {
         let line = self.line()?;
         let size = line.split(';').next().unwrap_or_default().trim();
-        let size = usize::from_str_radix(size, 16).map_err(|_| wrong(format!("chunk size `{line}`")))?;
+        let size =
+            usize::from_str_radix(size, 16).map_err(|_| wrong(format!("chunk size `{line}`")))?;
         if size == 0 {
             // Trailers are read and forgotten.
             while !self.line()?.is_empty() {}
@@ -384,7 +403,11 @@ impl Connection {
         }
         let piece = self.read(size)?;
         let end = self.line()?;
-        if end.is_empty() { Ok(piece) } else { Err(wrong(format!("`{end}` after a chunk"))) }
+        if end.is_empty() {
+            Ok(piece)
+        } else {
+            Err(wrong(format!("`{end}` after a chunk")))
+        }
     }
 
     /// Exactly so many bytes.
@@ -440,7 +463,10 @@ impl Connection {
         let mut answer = self.read_head(method)?;
         match self.read_body(answer.framing, &mut answer.body) {
             Ok(()) => Ok(answer),
-            Err(reason) => Err(Broken { partial: Some(Box::new(answer)), reason }),
+            Err(reason) => Err(Broken {
+                partial: Some(Box::new(answer)),
+                reason,
+            }),
         }
     }
 
@@ -448,18 +474,34 @@ impl Connection {
         let mut interim = Vec::new();
         loop {
             let line = self.line()?;
-            let (version, status) = status_line(&line).ok_or_else(|| wrong(format!("status line `{line}`")))?;
+            let (version, status) =
+                status_line(&line).ok_or_else(|| wrong(format!("status line `{line}`")))?;
             let headers = self.read_headers()?;
             if (100..200).contains(&status) && status != 101 {
                 interim.push(status);
                 continue;
             }
             let framing = framing(method, status, &headers)?;
-            let closes = tokens(&headers, "connection").iter().any(|token| token == "close");
-            let keeps = tokens(&headers, "connection").iter().any(|token| token == "keep-alive");
-            let persistent = if version == "HTTP/1.1" { !closes } else { keeps };
+            let closes = tokens(&headers, "connection")
+                .iter()
+                .any(|token| token == "close");
+            let keeps = tokens(&headers, "connection")
+                .iter()
+                .any(|token| token == "keep-alive");
+            let persistent = if version == "HTTP/1.1" {
+                !closes
+            } else {
+                keeps
+            };
             let reusable = persistent && framing != Framing::Close;
-            return Ok(Answer { status, interim, headers, body: Vec::new(), framing, reusable });
+            return Ok(Answer {
+                status,
+                interim,
+                headers,
+                body: Vec::new(),
+                framing,
+                reusable,
+            });
         }
     }
 
@@ -482,7 +524,11 @@ impl Connection {
             Framing::Length(length) => {
                 self.stream.by_ref().take(length).read_to_end(body)?;
                 let whole = body.len() as u64 == length;
-                if whole { Ok(()) } else { Err(ErrorKind::UnexpectedEof.into()) }
+                if whole {
+                    Ok(())
+                } else {
+                    Err(ErrorKind::UnexpectedEof.into())
+                }
             }
             Framing::Chunked => loop {
                 let piece = self.chunk()?;
@@ -503,14 +549,17 @@ impl Connection {
             return Err(ErrorKind::UnexpectedEof.into());
         }
         let text = line.strip_suffix(b"\r\n").map(String::from_utf8_lossy);
-        let text = text.ok_or_else(|| wrong(format!("line `{}`", String::from_utf8_lossy(&line))))?;
+        let text =
+            text.ok_or_else(|| wrong(format!("line `{}`", String::from_utf8_lossy(&line))))?;
         Ok(text.into_owned())
     }
 }
 
 fn status_line(line: &str) -> Option<(&str, u16)> {
     let mut parts = line.splitn(3, ' ');
-    let version = parts.next().filter(|version| ["HTTP/1.1", "HTTP/1.0"].contains(version))?;
+    let version = parts
+        .next()
+        .filter(|version| ["HTTP/1.1", "HTTP/1.0"].contains(version))?;
     let status = parts.next().filter(|status| status.len() == 3)?;
     Some((version, status.parse().ok()?))
 }
@@ -527,7 +576,9 @@ fn framing(method: &str, status: u16, headers: &[(String, String)]) -> io::Resul
     }
     match (lengths.first(), codings.as_slice()) {
         (Some(length), _) => {
-            let length = length.parse().map_err(|_| wrong(format!("length `{length}`")))?;
+            let length = length
+                .parse()
+                .map_err(|_| wrong(format!("length `{length}`")))?;
             Ok(Framing::Length(length))
         }
         (None, []) => Ok(Framing::Close),
@@ -538,7 +589,9 @@ fn framing(method: &str, status: u16, headers: &[(String, String)]) -> io::Resul
 
 /// The elements of a header that is a list, in lower case.
 fn tokens(headers: &[(String, String)], name: &str) -> Vec<String> {
-    let lines = headers.iter().filter(|(known, _)| known.eq_ignore_ascii_case(name));
+    let lines = headers
+        .iter()
+        .filter(|(known, _)| known.eq_ignore_ascii_case(name));
     lines
         .flat_map(|(_, value)| value.split(','))
         .map(|token| token.trim().to_ascii_lowercase())
@@ -550,6 +603,6 @@ fn is_token(name: &str) -> bool {
     !name.is_empty() && name.bytes().all(allowed)
 }
 
-fn wrong(what: String) -> io::Error {
+fn wrong(what: impl fmt::Display) -> io::Error {
     io::Error::new(ErrorKind::InvalidData, format!("not HTTP: {what}"))
 }

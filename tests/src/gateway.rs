@@ -51,6 +51,7 @@ impl Gateway {
     /// For a gateway that needs more than a configuration.
     pub fn setup(yaml: &str) -> Setup {
         Setup {
+            program: "edgeway".to_owned(),
             folder: tempfile::tempdir().expect("a temporary folder can be made"),
             variables: Vec::new(),
         }
@@ -138,7 +139,10 @@ impl Gateway {
     /// When none has come in time.
     #[track_caller]
     pub fn wait_for_log(&self, text: &str) -> String {
-        let line = self.process.log.find(0, PATIENCE, |line| line.contains(text));
+        let line = self
+            .process
+            .log
+            .find(0, PATIENCE, |line| line.contains(text));
         line.unwrap_or_else(|| panic!("no line with `{text}` in\n{}", self.log()))
     }
 
@@ -154,7 +158,10 @@ impl Gateway {
     /// When none has come in time.
     #[track_caller]
     pub fn wait_for_output(&self, text: &str) -> String {
-        let line = self.process.output.find(0, PATIENCE, |line| line.contains(text));
+        let line = self
+            .process
+            .output
+            .find(0, PATIENCE, |line| line.contains(text));
         line.unwrap_or_else(|| panic!("no line with `{text}` in\n{}", self.output()))
     }
 
@@ -207,6 +214,7 @@ impl Drop for Gateway {
 /// A gateway that has not been started yet.
 #[derive(Debug)]
 pub struct Setup {
+    program: String,
     folder: TempDir,
     variables: Vec<(String, String)>,
 }
@@ -215,6 +223,12 @@ impl Setup {
     /// Adds a file to the folder of the configuration.
     pub fn file(self, name: &str, content: impl AsRef<[u8]>) -> Self {
         process::write(&self.folder.path().join(name), content.as_ref());
+        self
+    }
+
+    /// Runs another program with the gateway's command line: `examples/tenants`.
+    pub fn program(mut self, name: &str) -> Self {
+        name.clone_into(&mut self.program);
         self
     }
 
@@ -244,11 +258,19 @@ impl Setup {
             (found.len() >= wanted).then_some(found)
         };
         let Some(mut listeners) = process.log.wait_for(PATIENCE, listening) else {
-            let state = if process.has_ended() { "has ended" } else { "does not listen" };
+            let state = if process.has_ended() {
+                "has ended"
+            } else {
+                "does not listen"
+            };
             panic!("the gateway {state}; its log:\n{}", process.log.text());
         };
         listeners.sort_by_key(|(name, _)| text.find(&format!("{name}:")));
-        Gateway { process, listeners, folder: self.folder }
+        Gateway {
+            process,
+            listeners,
+            folder: self.folder,
+        }
     }
 
     /// See [`Gateway::refused`].
@@ -284,7 +306,7 @@ impl Setup {
     }
 
     fn command(&self, command: &str) -> std::process::Command {
-        let mut edgeway = process::command("edgeway");
+        let mut edgeway = process::command(&self.program);
         edgeway.arg(command).arg("-c").arg(self.path());
         edgeway.envs(self.variables.iter().cloned());
         edgeway
@@ -320,7 +342,9 @@ fn dedent(yaml: &str) -> String {
     let indent = |line: &str| line.len() - line.trim_start_matches(' ').len();
     let filled = text.lines().filter(|line| !line.trim().is_empty());
     let common = filled.map(indent).min().unwrap_or_default();
-    let lines = text.lines().map(|line| line.get(common..).unwrap_or_default());
+    let lines = text
+        .lines()
+        .map(|line| line.get(common..).unwrap_or_default());
     lines.collect::<Vec<_>>().join("\n")
 }
 

@@ -125,9 +125,19 @@ impl Outcomes {
     pub fn expect_all(&self, status: u16) {
         assert!(self.total() > 0, "no request was sent");
         let other = self.answers.iter().find(|answer| answer.status != status);
-        let first = other.map(|answer| format!("{} {}", answer.status, String::from_utf8_lossy(&answer.body)));
+        let first = other.map(|answer| {
+            format!(
+                "{} {}",
+                answer.status,
+                String::from_utf8_lossy(&answer.body)
+            )
+        });
         let first = first.or_else(|| self.broken.first().cloned());
         let good = self.with_status(status);
-        assert!(good == self.total(), "{good} of {} with {status}; another: {first:?}", self.total());
+        assert!(
+            good == self.total(),
+            "{good} of {} with {status}; another: {first:?}",
+            self.total()
+        );
     }
 }

@@ -26,7 +26,7 @@ pub fn program(name: &str) -> PathBuf {
         .map(|folder| folder.join(name))
         .find(|path| path.is_file());
     found.unwrap_or_else(|| {
-        panic!("`{name}` is not there: run `make test`, or `cargo build --workspace` first")
+        panic!("`{name}` is not there: run `make test`, or `cargo build --workspace --all-targets` first")
     })
 }
 
@@ -68,6 +68,8 @@ impl Process {
         // Both do nothing when the process has ended by itself.
         self.child.kill().ok();
         self.child.wait().ok();
+        self.output.wait_for_end();
+        self.log.wait_for_end();
     }
 
     /// Waits for the end of the program, and of what it says.

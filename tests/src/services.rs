@@ -25,7 +25,12 @@ impl Service {
         let arguments: Vec<_> = arguments.iter().map(|text| (*text).to_owned()).collect();
         let (process, address) = launch(program, &arguments, "127.0.0.1:0")
             .unwrap_or_else(|log| panic!("`{program}` does not listen; its log:\n{log}"));
-        Self { program, arguments, process, address }
+        Self {
+            program,
+            arguments,
+            process,
+            address,
+        }
     }
 
     /// On the port of before. Retried, since a connection of another test may have it for a moment.
@@ -33,7 +38,9 @@ impl Service {
     fn restart(&mut self) {
         self.process.kill();
         let listen = self.address.to_string();
-        let (process, _) = eventually_some(PATIENCE, || launch(self.program, &self.arguments, &listen).ok());
+        let (process, _) = eventually_some(PATIENCE, || {
+            launch(self.program, &self.arguments, &listen).ok()
+        });
         self.process = process;
     }
 
@@ -44,10 +51,16 @@ impl Service {
 }
 
 /// Starts a program and waits until it has said where it listens. The error is its log.
-fn launch(program: &str, arguments: &[String], listen: &str) -> Result<(Process, SocketAddr), String> {
+fn launch(
+    program: &str,
+    arguments: &[String],
+    listen: &str,
+) -> Result<(Process, SocketAddr), String> {
     let mut command = process::command(program);
     let process = Process::spawn(command.args(["--listen", listen]).args(arguments));
-    let line = process.output.find(0, PATIENCE, |line| line.starts_with("listening on "));
+    let line = process
+        .output
+        .find(0, PATIENCE, |line| line.starts_with("listening on "));
     let address = line.and_then(|line| line.strip_prefix("listening on ")?.trim().parse().ok());
     match address {
         Some(address) => Ok((process, address)),

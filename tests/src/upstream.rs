@@ -47,7 +47,11 @@ impl Upstream {
                 thread::spawn(move || serve(caller));
             }
         });
-        Self { address, shared, held: Vec::new() }
+        Self {
+            address,
+            shared,
+            held: Vec::new(),
+        }
     }
 
     /// Reads one request of each connection, sends these bytes, and closes.
@@ -95,13 +99,24 @@ impl Upstream {
 
     /// The heads of all requests that were read, as they came.
     pub fn heads(&self) -> Vec<String> {
-        self.shared.heads.lock().unwrap_or_else(PoisonError::into_inner).clone()
+        self.shared
+            .heads
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
+            .clone()
     }
 
     fn holding(held: Vec<Socket>) -> Self {
-        let address = held[0].local_addr().ok().and_then(|address| address.as_socket());
+        let address = held[0]
+            .local_addr()
+            .ok()
+            .and_then(|address| address.as_socket());
         let address = address.expect("a bound socket has an address");
-        Self { address, shared: Arc::default(), held }
+        Self {
+            address,
+            shared: Arc::default(),
+            held,
+        }
     }
 }
 
@@ -147,7 +162,10 @@ impl Caller {
     fn new(stream: TcpStream, shared: Arc<Shared>) -> Self {
         // Without it the only harm is that a test takes longer.
         stream.set_nodelay(true).ok();
-        Self { stream: BufReader::new(stream), shared }
+        Self {
+            stream: BufReader::new(stream),
+            shared,
+        }
     }
 
     /// Reads a whole request and returns its head, as it came; none if the gateway has closed.
@@ -172,7 +190,11 @@ impl Caller {
             }
         }
         let head = String::from_utf8_lossy(&head).into_owned();
-        let mut heads = self.shared.heads.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut heads = self
+            .shared
+            .heads
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner);
         heads.push(head.clone());
         Some(head)
     }

@@ -19,8 +19,6 @@ pub mod prelude {
     pub use std::process::ExitCode;
 
     pub use edgeway_sdk::prelude::*;
-
-    pub use crate::standard;
 }
 
 /// Measured against the system's allocator: less CPU time for each request, and memory that is given

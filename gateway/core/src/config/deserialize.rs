@@ -166,9 +166,9 @@ impl<'d> Reading<'d> {
         let node = failure.node.node;
         match &failure.error {
             Error::Consequence => false,
-            Error::Missing(field) => !self.was_meant(node, field),
-            Error::Custom(_)
-            | Error::Form { .. }
+            Error::Missing(field) => !self.was_meant(node, field) && !self.may_be_elsewhere(node),
+            Error::Custom(_) => !self.is_damaged(node) && !self.has_unknown(node),
+            Error::Form { .. }
             | Error::Type { .. }
             | Error::Value { .. }
             | Error::Length { .. }
@@ -191,6 +191,18 @@ impl<'d> Reading<'d> {
                 .entries(map)
                 .iter()
                 .any(|(key, _)| names(*key))
+    }
+
+    /// Whether what is missing in a map may stand in a file that could not be read.
+    fn may_be_elsewhere(&self, map: NodeId) -> bool {
+        map == self.document.root() && !self.document.is_complete()
+    }
+
+    /// Whether a key of the map was reported as unknown: what its type misses may be that.
+    fn has_unknown(&self, map: NodeId) -> bool {
+        let unknown = self.unknown.borrow();
+        let mut keys = self.document.entries(map).iter();
+        keys.any(|(key, _)| unknown.contains(key))
     }
 
     /// Whether something inside the node was left out.

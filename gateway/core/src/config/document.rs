@@ -37,6 +37,9 @@ impl NodeId {
     }
 }
 
+/// The empty map that stands for the top until a file has been read.
+const NO_ROOT: NodeId = NodeId(0);
+
 /// A piece of a file, in bytes.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub(crate) struct Place {
@@ -138,7 +141,7 @@ impl Document {
         Self {
             files: Vec::new(),
             nodes: vec![root],
-            root: NodeId(0),
+            root: NO_ROOT,
             complete: true,
         }
     }
@@ -152,6 +155,11 @@ impl Document {
     /// somewhere, and complaints about missing names would mislead.
     pub(crate) fn is_complete(&self) -> bool {
         self.complete
+    }
+
+    /// Whether the main file could be read. If not, nothing can be said of what it holds.
+    pub(crate) fn is_readable(&self) -> bool {
+        self.complete || self.root != NO_ROOT
     }
 
     /// The files that were read, the main file first.
@@ -264,22 +272,40 @@ impl Document {
     }
 
     /// Whether the node's text must not be shown: it stands, alone or in a list, under a key that
-    /// speaks of a secret, and does not merely say where the secret is.
+    /// speaks of a secret, or is what a filter knows of one of its users; and it does not merely say
+    /// where the secret is.
     pub(crate) fn is_secret(&self, node: NodeId) -> bool {
         let Kind::Scalar(scalar) = self.kind(node) else {
             return false;
         };
-        if scalar.is_null() || names_a_source(scalar.text()) {
+        if matches!(scalar.value(), Value::Null | Value::Bool(_)) || names_a_source(scalar.text()) {
             return false;
         }
         let mut at = node;
         while let Parent::Element { sequence, .. } = self.node(at).parent {
             at = sequence;
         }
-        self.key_of(at)
-            .filter(|key| *key != node)
-            .and_then(|key| self.text(key))
-            .is_some_and(speaks_of_a_secret)
+        let Parent::Entry { mapping, key } = self.node(at).parent else {
+            return false;
+        };
+        let named = self.text(key).is_some_and(speaks_of_a_secret);
+        key != node && (named || self.is_a_filters_users(mapping))
+    }
+
+    /// Whether a map is the `users` of a filter, and not a thing of this name.
+    fn is_a_filters_users(&self, mapping: NodeId) -> bool {
+        let mut names = self.ancestors(mapping).filter_map(|key| self.text(key));
+        names.next() == Some("users") && names.any(|name| name == "filters")
+    }
+
+    /// The keys above a node, the nearest first.
+    fn ancestors(&self, node: NodeId) -> impl Iterator<Item = NodeId> {
+        let up = |at: &NodeId| match self.node(*at).parent {
+            Parent::Root => None,
+            Parent::Entry { mapping, .. } => Some(mapping),
+            Parent::Element { sequence, .. } => Some(sequence),
+        };
+        std::iter::successors(Some(node), up).filter_map(|at| self.key_of(at))
     }
 
     /// What must not be shown of the first line of a place, as ranges of the file, in order.
@@ -295,11 +321,21 @@ impl Document {
             .filter(|(_, node)| node.place.file == place.file)
             .map(|(id, node)| (id, node.place.start as usize..node.place.end as usize))
             .filter(|(_, range)| range.start < line.end && range.end > line.start)
-            .filter(|(id, _)| self.is_secret(*id))
-            .map(|(_, range)| range)
+            .filter_map(|(id, range)| self.secret_part(id, range))
             .collect();
         found.sort_by_key(|range| range.start);
         found
+    }
+
+    /// What must not be shown of a node's text, which stands at `range` of its file.
+    fn secret_part(&self, node: NodeId, range: Range<usize>) -> Option<Range<usize>> {
+        if self.is_secret(node) {
+            return Some(range);
+        }
+        self.text(node)?;
+        let text = self.file(self.place(node).file).text.get(range.clone())?;
+        let password = password_in_url(text)?;
+        Some(range.start + password.start..range.start + password.end)
     }
 
     fn node(&self, node: NodeId) -> &Node {
@@ -397,13 +433,22 @@ impl Step<'_> {
 
 fn speaks_of_a_secret(key: &str) -> bool {
     let key = key.to_lowercase();
-    ["secret", "password", "token", "key"]
-        .iter()
-        .any(|word| key.contains(word))
+    let said = |word: &&str| key.contains(*word);
+    ["secret", "password", "token", "key"].iter().any(said) && !key.contains("public")
 }
 
 fn names_a_source(text: &str) -> bool {
     text.starts_with("env:") || text.starts_with("file:")
+}
+
+/// The password of `https://me:password@example.com`.
+fn password_in_url(text: &str) -> Option<Range<usize>> {
+    let (scheme, rest) = text.split_once("://")?;
+    let authority = rest.split(['/', '?', '#']).next()?;
+    let (user, _) = authority.rsplit_once('@')?;
+    let (name, password) = user.split_once(':')?;
+    let start = scheme.len() + "://".len() + name.len() + 1;
+    Some(start..start + password.len())
 }
 
 /// What may be a secret in a line, as far as a glance at the text can tell: for files that are not
@@ -430,7 +475,7 @@ fn after_secret_key(line: &str) -> Option<usize> {
         end += part.len();
         let word = part.trim_end_matches([':', ' ', '"', '\'']);
         let word = word.rsplit(['{', ',', ' ']).next().unwrap_or(word);
-        if part.ends_with(':') && speaks_of_a_secret(word) {
+        if part.ends_with(':') && (speaks_of_a_secret(word) || word == "users") {
             return Some(end);
         }
     }

@@ -95,9 +95,9 @@ struct PathText(PathPattern);
 #[derive(Deserialize)]
 #[serde(deny_unknown_fields)]
 struct FullPath {
-    exact: Option<String>,
-    prefix: Option<String>,
-    regex: Option<String>,
+    exact: Option<PlainPath>,
+    prefix: Option<PlainPath>,
+    regex: Option<RegexText>,
     ignore_case: Option<bool>,
     beats_regex: Option<bool>,
 }
@@ -112,12 +112,12 @@ impl FullPath {
             return Err("`beats_regex` has no effect without `prefix`".to_owned());
         }
         match (self.exact, self.prefix, self.regex) {
-            (Some(path), None, None) => PathPattern::exact(&path).map_err(text),
-            (None, Some(path), None) => {
+            (Some(PlainPath(path)), None, None) => PathPattern::exact(&path).map_err(text),
+            (None, Some(PlainPath(path)), None) => {
                 let rank = if self.beats_regex == Some(true) { Rank::AboveRegex } else { Rank::BelowRegex };
                 PathPattern::prefix(&path, rank).map_err(text)
             }
-            (None, None, Some(pattern)) => {
+            (None, None, Some(RegexText(pattern))) => {
                 let case = if self.ignore_case == Some(true) { Case::Ignored } else { Case::Sensitive };
                 PathPattern::regex(&pattern, case).map_err(text)
             }
@@ -125,6 +125,35 @@ impl FullPath {
         }
     }
 }
+
+/// The text of a path: refused where it stands if it can't be one.
+#[derive(Debug)]
+struct PlainPath(String);
+
+impl FromStr for PlainPath {
+    type Err = String;
+
+    fn from_str(text: &str) -> Result<Self, String> {
+        PathPattern::exact(text).map(|_| Self(text.to_owned())).map_err(|error| error.to_string())
+    }
+}
+
+from_text!(PlainPath, "a path such as `/product`");
+
+/// The text of a regex: refused where it stands if it is not valid.
+#[derive(Debug)]
+struct RegexText(String);
+
+impl FromStr for RegexText {
+    type Err = String;
+
+    fn from_str(text: &str) -> Result<Self, String> {
+        let valid = PathPattern::regex(text, Case::Sensitive);
+        valid.map(|_| Self(text.to_owned())).map_err(|error| error.to_string())
+    }
+}
+
+from_text!(RegexText, "a regex such as `^/api/v[0-9]+/`");
 
 impl<'de> Deserialize<'de> for PathText {
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
@@ -160,7 +189,7 @@ struct TestText(Test);
 #[serde(deny_unknown_fields)]
 struct FullTest {
     equals: Option<String>,
-    regex: Option<String>,
+    regex: Option<RegexText>,
     ignore_case: Option<bool>,
     present: Option<bool>,
 }
@@ -172,7 +201,7 @@ impl FullTest {
         }
         match (self.equals, self.regex, self.present) {
             (Some(value), None, None) => Ok(Test::Equals(value)),
-            (None, Some(pattern), None) => {
+            (None, Some(RegexText(pattern)), None) => {
                 let case = if self.ignore_case == Some(true) { Case::Ignored } else { Case::Sensitive };
                 Test::matches(&pattern, case).map_err(|error| error.to_string())
             }

@@ -20,7 +20,7 @@ use edgeway_sdk::{
     Period, Template,
     types::{FilePath, Size},
 };
-use serde::Deserialize;
+use serde::{Deserialize, de::IgnoredAny};
 
 pub(crate) use self::{
     deserialize::{At, Entries, Named},
@@ -31,6 +31,10 @@ pub(crate) use self::{
 /// The whole file, with its includes.
 #[derive(Debug, Deserialize)]
 pub(crate) struct Config {
+    /// The [`document`] has read it before: it is here so that a key like it can be told what it
+    /// should be.
+    #[serde(default, rename = "include")]
+    _include: IgnoredAny,
     /// Threads that serve requests; as many as there are cores if not given.
     pub(crate) threads: Option<NonZeroUsize>,
     pub(crate) listeners: Entries<Listener>,
@@ -41,7 +45,7 @@ pub(crate) struct Config {
     pub(crate) requests: Requests,
     /// Idle connections to endpoints that are kept, in all.
     #[serde(default = "Config::upstream_keepalive")]
-    pub(crate) upstream_keepalive: usize,
+    pub(crate) upstream_keepalive: NonZeroUsize,
     /// How long a graceful stop waits for running requests.
     #[serde(default = "Config::shutdown_timeout")]
     pub(crate) shutdown_timeout: Period,
@@ -53,8 +57,8 @@ pub(crate) struct Config {
 }
 
 impl Config {
-    fn upstream_keepalive() -> usize {
-        512
+    fn upstream_keepalive() -> NonZeroUsize {
+        NonZeroUsize::MIN.saturating_add(511)
     }
 
     fn shutdown_timeout() -> Period {
@@ -104,7 +108,7 @@ pub(crate) enum Underscores {
 pub(crate) struct Upstream {
     #[serde(default)]
     pub(crate) balance: Balance,
-    pub(crate) endpoints: Vec<At<Endpoint>>,
+    pub(crate) endpoints: At<Vec<At<Endpoint>>>,
     /// Failures within `fail_timeout` after which an endpoint is left out; 0 never leaves one out.
     #[serde(default = "Upstream::max_fails")]
     pub(crate) max_fails: u32,

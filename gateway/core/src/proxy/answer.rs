@@ -6,6 +6,7 @@ use http::{
     header::{CONNECTION, CONTENT_LENGTH, TRAILER, TRANSFER_ENCODING},
 };
 use pingora::{Result, http::ResponseHeader, proxy::Session};
+use smallvec::SmallVec;
 
 use super::{chain, ctx::Ctx};
 use crate::snapshot::Target;
@@ -26,7 +27,7 @@ pub(super) fn arrived(response: &mut ResponseHeader, ctx: &mut Ctx) {
     }
     ctx.answered.get_or_insert_with(|| ctx.exchange.started.elapsed());
     if let Some(number) = ctx.endpoint {
-        cluster.succeeded(number);
+        cluster.succeeded(number, ctx.attempt_began);
     }
     strip_hop_by_hop(response);
     for name in &cluster.settings.hide_headers {
@@ -39,6 +40,15 @@ pub(super) fn pass(session: &mut Session, response: &mut ResponseHeader, ctx: &m
     if !is_final(response.status) {
         return Ok(());
     }
+    unchunk(session, response);
+    if response.status != StatusCode::SWITCHING_PROTOCOLS && !session.is_body_done() {
+        // The rest of the upload would be taken for the next request, or never come.
+        session.set_keepalive(None);
+    }
+    // The end may have begun since the request came.
+    if session.is_process_shutting_down() {
+        session.set_keepalive(None);
+    }
     ctx.origin = Origin::Upstream;
     if let Err(error) = chain::up(response, session.req_header(), ctx) {
         return Err(ctx.refuse(Reply::from(error)));
@@ -49,6 +59,14 @@ pub(super) fn pass(session: &mut Session, response: &mut ResponseHeader, ctx: &m
     Ok(())
 }
 
+/// HTTP/1.0 knows no chunks: the end of such a body is the end of the connection.
+fn unchunk(session: &mut Session, response: &mut ResponseHeader) {
+    if session.req_header().version < Version::HTTP_11 && response.headers.contains_key(TRANSFER_ENCODING) {
+        response.remove_header(&TRANSFER_ENCODING);
+        session.set_keepalive(None);
+    }
+}
+
 /// `101 Switching Protocols` is the last head there will be; other 1xx announce one.
 fn is_final(status: StatusCode) -> bool {
     !status.is_informational() || status == StatusCode::SWITCHING_PROTOCOLS
@@ -57,16 +75,21 @@ fn is_final(status: StatusCode) -> bool {
 /// What concerns the connection to the endpoint only (RFC 9110, 7.6.1). Pingora sets `Connection`
 /// anew for the client, and reads `Upgrade` of a 101.
 fn strip_hop_by_hop(response: &mut ResponseHeader) {
-    let lines: Vec<_> = response.headers.get_all(CONNECTION).iter().cloned().collect();
-    for line in lines.iter().filter_map(|line| line.to_str().ok()) {
-        let nominated = line.split(',').filter_map(|token| token.trim().parse::<HeaderName>().ok());
-        for name in nominated.filter(|name| !["upgrade", "close", "keep-alive"].contains(&name.as_str())) {
-            response.remove_header(&name);
-        }
+    for name in nominated(response) {
+        response.remove_header(&name);
     }
     for name in &HOP_BY_HOP {
         response.remove_header(name);
     }
+}
+
+/// The headers that `Connection` names, beyond its own words.
+fn nominated(response: &ResponseHeader) -> SmallVec<[HeaderName; 2]> {
+    const OWN: [&str; 3] = ["keep-alive", "close", "upgrade"];
+    let lines = response.headers.get_all(CONNECTION).iter().filter_map(|line| line.to_str().ok());
+    let tokens = lines.flat_map(|line| line.split(',')).map(str::trim);
+    let foreign = tokens.filter(|token| !OWN.iter().any(|own| own.eq_ignore_ascii_case(token)));
+    foreign.filter_map(|token| token.parse().ok()).collect()
 }
 
 /// The length of an edited body is not known beforehand.

@@ -3,8 +3,11 @@
 use std::sync::Arc;
 
 use edgeway_sdk::Reply;
-use http::{Method, StatusCode, Version, header};
-use pingora::proxy::Session;
+use http::{HeaderValue, Method, StatusCode, Version, header};
+use pingora::{
+    http::{RequestHeader, authority::raw_target_authority},
+    proxy::Session,
+};
 
 use super::{client, ctx::Ctx, depart::Via, hygiene};
 use crate::{
@@ -17,9 +20,16 @@ use crate::{
 pub(super) fn route(session: &mut Session, ctx: &mut Ctx, via: &Via) -> Option<Reply> {
     limit(session, ctx);
     client::identify(session, ctx);
-    let refusal = examine(session, ctx, via);
     hygiene::clean(session.req_header_mut(), &ctx.gateway);
-    refusal.or_else(|| find(session, ctx))
+    let head = session.req_header();
+    let host = match examine(head, via) {
+        Ok(host) => host,
+        Err(refusal) => return Some(refusal),
+    };
+    if let Some(host) = &host {
+        host.as_str().clone_into(&mut ctx.exchange.host);
+    }
+    find(head, host.as_ref(), ctx)
 }
 
 /// Sets the limits of this connection. Each must be set at every request: Pingora would wait forever
@@ -32,34 +42,35 @@ fn limit(session: &mut Session, ctx: &Ctx) {
     session.set_read_timeout(Some(gateway.read_timeout));
     session.set_write_timeout(Some(gateway.write_timeout));
     session.set_total_drain_timeout(Some(gateway.read_timeout));
+    // Pingora would do so at `100 Continue` already; we do at the final head.
+    session.set_close_on_response_before_downstream_finish(false);
 }
 
-/// Refuses what no route should see.
-fn examine(session: &Session, ctx: &mut Ctx, via: &Via) -> Option<Reply> {
-    let head = session.req_header();
-    let bad = |why: &'static str| Some(Reply::new(400).detail(why));
+/// Refuses what no route should see, and tells the host that is asked for.
+fn examine<'h>(head: &'h RequestHeader, via: &Via) -> Result<Option<Host<'h>>, Reply> {
+    let bad = |why: &'static str| Err(Reply::new(400).detail(why));
     if head.method == Method::TRACE {
-        return Some(Reply::new(405).header(header::ALLOW, "GET, HEAD, POST, PUT, PATCH, DELETE, OPTIONS"));
+        return Err(Reply::new(405).header(header::ALLOW, "GET, HEAD, POST, PUT, PATCH, DELETE, OPTIONS"));
     }
     if via.is_in(&head.headers) {
-        return Some(Reply::new(508).because("the request has passed this gateway before: an endpoint leads back to it"));
+        let why = "the request has passed this gateway before: an endpoint leads back to it";
+        return Err(Reply::new(508).because(why));
     }
     if !head.raw_path_is_utf8() {
         return bad("The request target is not valid.");
     }
-    let named = head.uri.authority().map(|authority| authority.as_str());
-    let named = named.or_else(|| head.headers.get(header::HOST).map(|host| host.to_str().unwrap_or("\u{fffd}")));
-    match named.map(Host::parse) {
-        Some(Ok(host)) => host.as_str().clone_into(&mut ctx.exchange.host),
-        Some(Err(_)) => return bad("The host is not valid."),
-        None if head.version >= Version::HTTP_11 => return bad("The request names no host."),
-        None => {}
+    // The authority of an absolute target is no part of the URI that Pingora makes of it.
+    let named = raw_target_authority(head.raw_path()).authority();
+    let named = named.or_else(|| head.headers.get(header::HOST).map(HeaderValue::as_bytes));
+    match named.map(|name| Host::parse(str::from_utf8(name).unwrap_or("\u{fffd}"))) {
+        Some(Ok(host)) => Ok(Some(host)),
+        Some(Err(_)) => bad("The host is not valid."),
+        None if head.version >= Version::HTTP_11 => bad("The request names no host."),
+        None => Ok(None),
     }
-    None
 }
 
-fn find(session: &Session, ctx: &mut Ctx) -> Option<Reply> {
-    let head = session.req_header();
+fn find(head: &RequestHeader, host: Option<&Host<'_>>, ctx: &mut Ctx) -> Option<Reply> {
     let path = head.uri.path();
     if path == "*" {
         let status = if head.method == Method::OPTIONS { 204 } else { 400 };
@@ -69,9 +80,8 @@ fn find(session: &Session, ctx: &mut Ctx) -> Option<Reply> {
         return Some(Reply::new(400).detail("The path is not valid."));
     };
     let gateway = Arc::clone(&ctx.gateway);
-    let host = Host::parse(&ctx.exchange.host).ok();
     let request = RouteRequest {
-        host: host.as_ref(),
+        host,
         path: normal.matched(),
         readings: normal.readings(),
         method: &head.method,

@@ -7,7 +7,10 @@ use http::header;
 use pingora::{Error, ErrorSource, ErrorType, Result, proxy::Session, upstreams::peer::HttpPeer};
 
 use super::ctx::Ctx;
-use crate::{snapshot::Target, upstream::Cluster};
+use crate::{
+    snapshot::Target,
+    upstream::{Cluster, clock},
+};
 
 /// How long an upgraded connection may be silent.
 const UPGRADED_IDLE: Duration = Duration::from_secs(3600);
@@ -25,6 +28,7 @@ pub(super) fn peer(session: &mut Session, ctx: &mut Ctx) -> Result<Box<HttpPeer>
     };
     ctx.attempts += 1;
     ctx.endpoint = Some(number);
+    ctx.attempt_began = clock::now();
     ctx.tried.push(number);
     let mut peer = cluster.peer(address);
     if wants_websocket(session) {
@@ -57,14 +61,14 @@ pub(super) fn broken(session: &mut Session, ctx: &mut Ctx, mut error: Box<Error>
         return error;
     }
     let timed_out = matches!(error.etype(), ErrorType::ReadTimedout | ErrorType::WriteTimedout);
-    let stale = reused && !timed_out;
+    let unseen = session.response_written().is_none_or(|head| head.status.is_informational());
+    let stale = reused && unseen && !timed_out;
     if stale {
         ctx.attempts -= 1;
         ctx.tried.pop();
     } else {
         cluster.failed(number, &error.etype().as_str());
     }
-    let unseen = session.response_written().is_none_or(|head| head.status.is_informational());
     let repeatable = session.req_header().method.is_idempotent()
         && !session.as_ref().retry_buffer_truncated()
         && ctx.exchange.request_edits.is_empty();

@@ -32,6 +32,8 @@ pub(crate) struct Ctx {
     pub(super) tried: Tried,
     /// The endpoint of this attempt.
     pub(super) endpoint: Option<u16>,
+    /// When this attempt began, by the clock of the endpoints.
+    pub(super) attempt_began: u64,
     /// From the arrival of the head to that of the endpoint's answer.
     pub(super) answered: Option<Duration>,
     /// What the client is told when a hook ends the request by an error.
@@ -54,6 +56,7 @@ impl Ctx {
             attempts: 0,
             tried: Tried::new(),
             endpoint: None,
+            attempt_began: 0,
             answered: None,
             verdict: None,
         }

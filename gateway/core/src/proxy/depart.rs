@@ -2,15 +2,16 @@
 
 use std::fmt::Write as _;
 
+use edgeway_sdk::Reply;
 use http::{
     HeaderMap, HeaderName, HeaderValue, Version,
     header::{self, CONTENT_LENGTH, FORWARDED, HOST, TRANSFER_ENCODING},
-    uri::PathAndQuery,
+    uri::{InvalidUri, PathAndQuery},
 };
 use pingora::{Result, http::RequestHeader, proxy::Session};
 
 use super::{
-    client::{X_FORWARDED_FOR, X_FORWARDED_HOST, X_FORWARDED_PROTO, X_REAL_IP},
+    client::{X_FORWARDED_FOR, X_FORWARDED_HOST},
     ctx::Ctx,
 };
 use crate::{config::HostPolicy, snapshot::Target, upstream::Cluster};
@@ -38,12 +39,15 @@ impl Via {
 
 /// Makes the endpoint's head of the client's one, which Pingora has freed of hop-by-hop headers.
 pub(super) fn prepare(session: &mut Session, request: &mut RequestHeader, ctx: &mut Ctx, via: &Via) -> Result<()> {
-    target(request, ctx);
+    if target(request, ctx).is_err() {
+        let reply = Reply::new(400).detail("The path is not valid.");
+        return Err(ctx.refuse(reply.because("what the route makes of the path is no path")));
+    }
     if let Target::Upstream(cluster) = &ctx.route.target {
         host(request, cluster, ctx.endpoint)?;
     }
     forwarded(session, request, ctx)?;
-    request.append_header(header::VIA, via.value.clone())?;
+    request.append_header("Via", via.value.clone())?;
     if !ctx.exchange.request_edits.is_empty() {
         reframe(session, request)?;
     }
@@ -51,11 +55,15 @@ pub(super) fn prepare(session: &mut Session, request: &mut RequestHeader, ctx: &
 }
 
 /// The target in origin form, with the path that the route makes of it.
-fn target(request: &mut RequestHeader, ctx: &Ctx) {
+///
+/// # Errors
+///
+/// What comes out is too long, or has characters that no path has.
+fn target(request: &mut RequestHeader, ctx: &Ctx) -> std::result::Result<(), InvalidUri> {
     let path = match &ctx.path {
         Some(path) => path.as_str(),
-        None if request.uri.authority().is_some() => request.uri.path(),
-        None => return,
+        None if request.raw_path().starts_with(b"/") => return Ok(()),
+        None => request.uri.path(),
     };
     let query = request.uri.query();
     let joined = match query {
@@ -63,9 +71,8 @@ fn target(request: &mut RequestHeader, ctx: &Ctx) {
         Some(query) => format!("{path}?{query}"),
         None => path.to_owned(),
     };
-    if let Ok(target) = PathAndQuery::try_from(joined) {
-        request.set_uri(target.into());
-    }
+    request.set_uri(PathAndQuery::try_from(joined)?.into());
+    Ok(())
 }
 
 fn host(request: &mut RequestHeader, cluster: &Cluster, endpoint: Option<u16>) -> Result<()> {
@@ -78,23 +85,26 @@ fn host(request: &mut RequestHeader, cluster: &Cluster, endpoint: Option<u16>) -
 
 /// Tells the application what the client would have told it. What strangers say of themselves is
 /// overwritten; what trusted proxies say is added to.
+///
+/// Names are given as text where the request may not have them: Pingora copies any other name that
+/// is not a standard one.
 fn forwarded(session: &Session, request: &mut RequestHeader, ctx: &Ctx) -> Result<()> {
     let peer = address(ctx.exchange.peer.ip());
     if ctx.trusted {
-        request.append_header(X_FORWARDED_FOR, peer)?;
+        request.append_header("X-Forwarded-For", peer)?;
         join(request, X_FORWARDED_FOR)?;
-        request.insert_header(X_REAL_IP, address(ctx.exchange.client))?;
+        request.insert_header("X-Real-IP", address(ctx.exchange.client))?;
     } else {
-        request.insert_header(X_FORWARDED_FOR, peer.clone())?;
-        request.insert_header(X_REAL_IP, peer)?;
+        request.insert_header("X-Forwarded-For", peer.clone())?;
+        request.insert_header("X-Real-IP", peer)?;
         request.remove_header(&FORWARDED);
     }
-    request.insert_header(X_FORWARDED_PROTO, HeaderValue::from_static(ctx.exchange.scheme.as_str()))?;
+    request.insert_header("X-Forwarded-Proto", HeaderValue::from_static(ctx.exchange.scheme.as_str()))?;
     if ctx.trusted && request.headers.contains_key(X_FORWARDED_HOST) {
         return Ok(());
     }
     match session.req_header().headers.get(HOST) {
-        Some(host) => request.insert_header(X_FORWARDED_HOST, host.clone()),
+        Some(host) => request.insert_header("X-Forwarded-Host", host.clone()),
         None => {
             request.remove_header(&X_FORWARDED_HOST);
             Ok(())

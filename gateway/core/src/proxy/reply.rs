@@ -46,8 +46,12 @@ pub(super) async fn failure(session: &mut Session, ctx: &mut Ctx, error: &Error)
         return FailToProxy { error_code: 0, can_reuse_downstream: false };
     };
     let error_code = reply.status().as_u16();
-    let sent = send(session, ctx, reply).await;
-    FailToProxy { error_code, can_reuse_downstream: sent.is_ok() && session.is_body_done() }
+    // Pingora keeps no connection after a failure: the client must know before its next request.
+    session.set_keepalive(None);
+    if send(session, ctx, reply).await.is_ok() && !session.is_body_done() {
+        session.as_mut().shutdown().await;
+    }
+    FailToProxy { error_code, can_reuse_downstream: false }
 }
 
 /// The reply to a failure; none if the client is gone. An endpoint that can't be reached or breaks
@@ -107,7 +111,10 @@ async fn write(session: &mut Session, mut head: ResponseHeader, body: Bytes) -> 
     if !bodyless {
         head.insert_header(CONTENT_LENGTH, body.len())?;
     }
-    if !worth_draining(session) {
+    // Otherwise Pingora would close every connection with an unread body, however little it is.
+    let drains = worth_draining(session);
+    session.set_close_on_response_before_downstream_finish(!drains);
+    if !drains || session.is_process_shutting_down() {
         session.set_keepalive(None);
     }
     let silent = bodyless || body.is_empty() || session.req_header().method == Method::HEAD;

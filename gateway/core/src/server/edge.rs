@@ -3,7 +3,7 @@
 //! Pingora's own listener has no limits, can't be changed while it runs, and dies when a port is
 //! taken; so the sockets and the accept loop are ours, and Pingora is given the connections.
 
-use std::{io, sync::Arc, time::Duration};
+use std::{io, net::SocketAddr, sync::Arc, time::Duration};
 
 use async_trait::async_trait;
 use log::{error, info, warn};
@@ -50,7 +50,7 @@ impl Service for Edge {
             match TcpListener::from_std(bound.socket) {
                 Ok(listener) => {
                     announce(&bound.name, &listener);
-                    loops.spawn(accept(listener, Arc::clone(&app), self.drain.clone()));
+                    loops.spawn(accept(listener, self.live.clone(), Arc::clone(&app), self.drain.clone()));
                 }
                 Err(error) => error!("listener failed: listener={} reason={error}", bound.name),
             }
@@ -73,7 +73,7 @@ fn announce(name: &str, listener: &TcpListener) {
 }
 
 /// Accepts connections until the gateway drains.
-async fn accept(listener: TcpListener, app: App, drain: Drain) {
+async fn accept(listener: TcpListener, live: Live, app: App, drain: Drain) {
     let mut told = false;
     loop {
         let accepted = tokio::select! {
@@ -83,7 +83,8 @@ async fn accept(listener: TcpListener, app: App, drain: Drain) {
         match accepted {
             Ok((tcp, peer)) => {
                 told = false;
-                tokio::spawn(serve(tcp, peer, Arc::clone(&app), drain.clone()));
+                let first = live.pin().keepalive.as_secs().max(1);
+                tokio::spawn(serve(tcp, peer, first, Arc::clone(&app), drain.clone()));
             }
             Err(error) if concerns_one_connection(&error) => {}
             Err(error) => {
@@ -101,15 +102,16 @@ fn concerns_one_connection(error: &io::Error) -> bool {
     matches!(error.kind(), io::ErrorKind::ConnectionAborted | io::ErrorKind::ConnectionReset | io::ErrorKind::Interrupted)
 }
 
-/// Serves the requests of one connection, one after the other.
-async fn serve(tcp: TcpStream, peer: std::net::SocketAddr, app: App, drain: Drain) {
+/// Serves the requests of one connection, one after the other. Each request sets how long the
+/// connection waits for the next one; for the first it is so many seconds.
+async fn serve(tcp: TcpStream, peer: SocketAddr, first: u64, app: App, drain: Drain) {
     let _open = drain.connection();
     if tcp.set_nodelay(true).is_err() {
         return;
     }
     let shutdown = drain.watch();
     let mut session = ServerSession::new_http1(Box::new(Connection::new(tcp, peer)));
-    session.set_keepalive(Some(60));
+    session.set_keepalive(Some(first));
     while let Some(reused) = app.process_new_http(session, &shutdown).await {
         let (stream, settings) = reused.consume();
         session = ServerSession::new_http1(stream);

@@ -64,8 +64,11 @@ pub(crate) fn run(path: PathBuf, filters: Filters) -> ExitCode {
 /// What Pingora is told of our configuration. Its own files are never read.
 fn engine(gateway: &Gateway) -> ServerConf {
     let cores = std::thread::available_parallelism().map_or(1, std::num::NonZero::get);
+    let threads = gateway.threads.unwrap_or(cores);
     ServerConf {
-        threads: gateway.threads.unwrap_or(cores),
+        threads,
+        // A single thread has nobody to steal from, and is cheaper without the means to.
+        work_stealing: threads > 1,
         upstream_keepalive_pool_size: gateway.upstream_keepalive,
         // The drain waits itself, and only as long as there is something to wait for.
         grace_period_seconds: Some(0),

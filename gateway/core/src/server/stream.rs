@@ -32,7 +32,7 @@ pub(super) struct Connection {
 /// More than this is sent at once.
 const GATHERED: usize = 16 * 1024;
 
-/// How long a client that was told goodbye may go on sending.
+/// How long a client may take to receive a goodbye, and go on sending after it.
 const LINGER: Duration = Duration::from_secs(1);
 
 /// How much of that is read.
@@ -62,6 +62,11 @@ impl Connection {
 
 impl AsyncRead for Connection {
     fn poll_read(mut self: Pin<&mut Self>, cx: &mut Context<'_>, buf: &mut ReadBuf<'_>) -> Poll<io::Result<()>> {
+        // Pingora flushes at the end of a response only, and listens to the client while it waits for
+        // more of it: what has come so far goes out now, or slow responses would come in gulps.
+        if let Poll::Ready(Err(error)) = self.poll_send(cx) {
+            return Poll::Ready(Err(error));
+        }
         Pin::new(&mut self.tcp).poll_read(cx, buf)
     }
 }
@@ -103,10 +108,10 @@ impl Shutdown for Connection {
     /// Says goodbye, and lets the client finish: closing while it sends would reset the connection,
     /// and the client might never see the response.
     async fn shutdown(&mut self) {
-        if AsyncWriteExt::shutdown(self).await.is_err() {
-            return;
-        }
-        let drain = async {
+        let goodbye = async {
+            if AsyncWriteExt::shutdown(self).await.is_err() {
+                return;
+            }
             let mut rest = [0; 4096];
             let mut total = 0;
             while total < LINGER_BYTES {
@@ -116,7 +121,17 @@ impl Shutdown for Connection {
                 }
             }
         };
-        drop(timeout(LINGER, drain).await);
+        drop(timeout(LINGER, goodbye).await);
+    }
+}
+
+impl Drop for Connection {
+    /// After a failure Pingora drops the connection as it is. What it has written up to then is the
+    /// client's, as far as the socket takes it: a response that breaks off is one that has begun.
+    fn drop(&mut self) {
+        if !self.pending.is_empty() {
+            drop(self.tcp.try_write(&self.pending));
+        }
     }
 }
 

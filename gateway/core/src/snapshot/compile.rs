@@ -21,9 +21,9 @@ use crate::{
         self, At, Config, Entries, Listener,
         deserialize::salvage,
         diagnostic::{Diagnostic, Look, Problems},
-        document::Document,
+        document::{Document, Kind},
     },
-    route::{Match, Router, Shadowed, unreachable},
+    route::{Match, PathPattern, Router, Shadowed, unreachable},
     upstream::Cluster,
 };
 
@@ -58,8 +58,8 @@ pub(crate) fn load(path: &Path, filters: &Filters, resources: &Resources) -> Loa
     let mut problems = Problems::default();
     let document = Document::load(path, &mut problems);
     let folder = folder_of(path);
-    let config = salvage::<Config>(&document, document.root(), &mut problems);
-    let gateway = config.map(|config| {
+    let config = document.is_readable().then(|| salvage::<Config>(&document, document.root(), &mut problems));
+    let gateway = config.flatten().map(|config| {
         let compiler = Compiler { document: &document, filters, resources, folder: &folder };
         compiler.compile(&config, &mut problems)
     });
@@ -84,8 +84,8 @@ struct Compiler<'a> {
 
 impl Compiler<'_> {
     fn compile(self, config: &Config, problems: &mut Problems) -> (Gateway, Tasks) {
-        let listeners = listeners(&config.listeners, problems);
-        let clusters = upstreams::compile(&config.upstreams, self.resources, problems);
+        let listeners = self.listeners(&config.listeners, problems);
+        let clusters = upstreams::compile(self, &config.upstreams, problems);
         let mut chains = Chains::new(self);
         let global = chains.links(&config.filters, problems);
         let mut targets = Targets::new(self, &clusters);
@@ -96,9 +96,14 @@ impl Compiler<'_> {
             let compiled = self::route(route, chain, &mut targets, problems);
             routes.extend(compiled.map(|(matching, route)| (index, matching, route)));
         }
-        targets.warn_of_unused(&config.upstreams, problems);
-        warn_of_unreachable(&config.routes, &routes, problems);
         names_differ(&config.routes, problems);
+        // What is wrong was left out, and may be all that makes something else look useless.
+        if !problems.has_errors() {
+            targets.warn_of_unused(&config.upstreams, problems);
+            warn_of_unreachable(&config.routes, &routes, problems);
+            warn_of_stars(&config.routes, problems);
+            self.warn_of_no_routes(config, problems);
+        }
         let fallback = Route {
             name: "(no route)".into(),
             pattern: "everything else".to_owned(),
@@ -115,7 +120,7 @@ impl Compiler<'_> {
             keepalive: config.requests.keepalive.0,
             read_timeout: config.requests.read_timeout.0,
             write_timeout: config.requests.write_timeout.0,
-            upstream_keepalive: config.upstream_keepalive,
+            upstream_keepalive: config.upstream_keepalive.get(),
             shutdown_timeout: config.shutdown_timeout.0,
             reserved,
             router: Router::new(routes.into_iter().map(|(_, matching, route)| (matching, Arc::new(route)))),
@@ -123,6 +128,27 @@ impl Compiler<'_> {
             clusters: clusters.into_values().collect(),
         };
         (gateway, tasks)
+    }
+
+    fn listeners(self, entries: &Entries<Listener>, problems: &mut Problems) -> Vec<ListenerSpec> {
+        let written = self.document.entry(self.document.root(), "listeners");
+        let nothing = |value| match self.document.kind(value) {
+            Kind::Mapping(entries) => entries.is_empty(),
+            Kind::Scalar(scalar) => scalar.is_null(),
+            Kind::Sequence(_) => false,
+        };
+        if let Some((key, _)) = written.filter(|(_, value)| nothing(*value)) {
+            let nobody = Diagnostic::error("there is no listener: nobody could reach the gateway");
+            problems.push(nobody.at(key).help("write `http: { bind: \"0.0.0.0:80\" }` below it"));
+        }
+        listeners(entries, problems)
+    }
+
+    fn warn_of_no_routes(self, config: &Config, problems: &mut Problems) {
+        let written = self.document.entry(self.document.root(), "routes");
+        if let (Some((key, _)), true) = (written, config.routes.is_empty()) {
+            problems.push(Diagnostic::warning("there is no route: every answer will be 404").at(key));
+        }
     }
 }
 
@@ -167,6 +193,18 @@ fn warn_of_unreachable(written: &[At<config::Route>], routes: &[(usize, Match, R
         let (Some(lost), Some(winner)) = (place(route), place(by)) else { continue };
         let message = "this route can never match: another one always wins";
         problems.push(Diagnostic::warning(message).at(lost).also(winner, "this one"));
+    }
+}
+
+/// In a path a star is a star, which hardly anybody means.
+fn warn_of_stars(routes: &[At<config::Route>], problems: &mut Problems) {
+    for route in routes {
+        let (PathPattern::Exact(path) | PathPattern::Prefix(path, _)) = route.value.matching.path() else { continue };
+        if path.as_str().contains('*') {
+            let message = format!("the `*` in `{}` stands for itself", path.as_str());
+            let help = "a path matches all below it without one; for more write `{ regex: ... }`";
+            problems.push(Diagnostic::warning(message).at(route).help(help));
+        }
     }
 }
 

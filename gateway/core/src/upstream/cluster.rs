@@ -85,10 +85,10 @@ impl Cluster {
         peer::plain(address, &self.settings.timeouts)
     }
 
-    /// Notes that an endpoint has answered.
-    pub(crate) fn succeeded(&self, number: u16) {
+    /// Notes that an endpoint has answered a request that was sent at `began`.
+    pub(crate) fn succeeded(&self, number: u16, began: u64) {
         let endpoint = self.endpoint(number);
-        if endpoint.state.succeeded() {
+        if endpoint.state.succeeded(self.settings.patience, began) {
             info!("endpoint is back: upstream={} endpoint={}", self.name, endpoint.name);
         }
     }

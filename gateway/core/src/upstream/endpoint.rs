@@ -78,18 +78,24 @@ impl State {
         if now < until {
             return false;
         }
-        let again = now.saturating_add(millis(patience.fail_timeout));
+        let again = now.saturating_add(micros(patience.fail_timeout));
         self.out_until.compare_exchange(until, again, Ordering::Relaxed, Ordering::Relaxed).is_ok()
     }
 
-    /// Notes a success; whether the endpoint had been left out.
-    pub(crate) fn succeeded(&self) -> bool {
+    /// Notes a success of a request that was sent at `began`; whether the endpoint is back by it.
+    ///
+    /// An answer to a request from before the endpoint was left out is no news: another thread may
+    /// just have seen it die.
+    pub(crate) fn succeeded(&self, patience: Patience, began: u64) -> bool {
         // Read first: this is called for every response, and a store would take the line from
         // other threads.
         if self.fails.load(Ordering::Relaxed) != 0 {
             self.fails.store(0, Ordering::Relaxed);
         }
-        self.out_until.load(Ordering::Relaxed) != 0 && self.out_until.swap(0, Ordering::Relaxed) != 0
+        let until = self.out_until.load(Ordering::Relaxed);
+        let since = until.saturating_sub(micros(patience.fail_timeout));
+        let news = until != 0 && began >= since;
+        news && self.out_until.compare_exchange(until, 0, Ordering::Relaxed, Ordering::Relaxed).is_ok()
     }
 
     /// Notes a failure.
@@ -98,7 +104,7 @@ impl State {
             return Failed::Counted;
         }
         let now = clock::now();
-        let window = millis(patience.fail_timeout);
+        let window = micros(patience.fail_timeout);
         let from = self.counted_from.load(Ordering::Relaxed);
         if now.saturating_sub(from) > window {
             self.counted_from.store(now, Ordering::Relaxed);
@@ -114,8 +120,8 @@ impl State {
     }
 }
 
-fn millis(period: Duration) -> u64 {
-    u64::try_from(period.as_millis()).unwrap_or(u64::MAX)
+fn micros(period: Duration) -> u64 {
+    u64::try_from(period.as_micros()).unwrap_or(u64::MAX)
 }
 
 #[cfg(test)]
@@ -139,12 +145,22 @@ mod tests {
     fn a_success_forgets_the_failures_before() {
         let state = State::default();
         state.failed(LONG);
-        assert!(!state.succeeded(), "it had not been left out");
+        assert!(!state.succeeded(LONG, clock::now()), "it had not been left out");
         state.failed(LONG);
         assert!(state.may_serve(LONG));
         state.failed(LONG);
-        assert!(state.succeeded());
+        assert!(state.succeeded(LONG, clock::now()));
         assert!(state.may_serve(LONG));
+    }
+
+    #[test]
+    fn an_answer_to_an_earlier_request_does_not_bring_an_endpoint_back() {
+        let state = State::default();
+        let began = clock::now();
+        std::thread::sleep(Duration::from_millis(1));
+        assert_eq!(state.failed(Patience { max_fails: 1, ..LONG }), Failed::LeftOut);
+        assert!(!state.succeeded(LONG, began));
+        assert!(!state.may_serve(LONG));
     }
 
     #[test]

@@ -4,7 +4,7 @@
 //! known about an endpoint ([`endpoint::State`]: its failures, its address) is a resource that
 //! outlives the configuration.
 
-mod clock;
+pub(crate) mod clock;
 mod cluster;
 pub(crate) mod endpoint;
 mod peer;

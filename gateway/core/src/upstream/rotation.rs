@@ -36,14 +36,16 @@ impl Rotation {
         Self { cycle: cycle.into(), next: AtomicUsize::new(0) }
     }
 
-    /// The first endpoint from here on that `usable` accepts.
+    /// The next endpoint that `usable` accepts. Those that it refuses lose their turns, so that their
+    /// share is spread over all others and does not fall to their neighbours.
     pub(super) fn pick(&self, usable: impl Fn(u16) -> bool) -> Option<u16> {
         if self.cycle.is_empty() {
             return None;
         }
-        let start = self.next.fetch_add(1, Ordering::Relaxed) % self.cycle.len();
-        let (before, after) = self.cycle.split_at(start);
-        after.iter().chain(before).copied().find(|number| usable(*number))
+        let turn = || self.cycle[self.next.fetch_add(1, Ordering::Relaxed) % self.cycle.len()];
+        let in_turn = (0..self.cycle.len()).map(|_| turn()).find(|number| usable(*number));
+        // Other threads may have had the turns of the only one that is left.
+        in_turn.or_else(|| self.cycle.iter().copied().find(|number| usable(*number)))
     }
 }
 

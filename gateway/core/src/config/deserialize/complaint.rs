@@ -123,7 +123,7 @@ fn mismatch(document: &Document, failure: &Failure, found: &str, expected: &str)
             remedy(scalar, &expected, document.is_secret(node)),
         ),
         Kind::Sequence(_) if found == "sequence" => ("a list".to_owned(), None),
-        Kind::Mapping(_) if found == "map" => ("a map".to_owned(), None),
+        Kind::Mapping(_) if found == "map" => ("a map".to_owned(), listed(&expected)),
         // serde buffered the value, and something inside it is meant.
         Kind::Sequence(_) | Kind::Mapping(_) => (found.to_owned(), None),
     };
@@ -197,13 +197,30 @@ fn remedy(scalar: &Scalar, expected: &str, secret: bool) -> Option<String> {
         "a list" if scalar.is_null() => {
             Some("write `[]` for an empty list, or remove the key".to_owned())
         }
-        "a list" if !secret && text.len() <= QUOTED => Some(format!("write `[{text}]`")),
+        "a list" if !secret && text.len() <= QUOTED => {
+            Some(format!("write `[{}]`", in_a_list(text)))
+        }
         "a string" if scalar.is_null() && !text.is_empty() => {
             Some(format!("write `\"{text}\"` if this word is meant"))
         }
         _ if scalar.is_null() => Some("write a value, or remove the key".to_owned()),
         _ => None,
     }
+}
+
+/// What to do about a map where a list is expected.
+fn listed(expected: &str) -> Option<String> {
+    (expected == "a list").then(|| "begin each of its keys with `- `".to_owned())
+}
+
+/// A text as an element of a `[...]`: in quotes unless it is surely plain.
+fn in_a_list(text: &str) -> String {
+    let plain = |c: char| c.is_ascii_alphanumeric() || matches!(c, '.' | '-' | '_' | '/' | ':');
+    let begins = text.starts_with(|c: char| c.is_ascii_alphanumeric() || c == '/');
+    if begins && text.chars().all(plain) && !text.ends_with(':') {
+        return text.to_owned();
+    }
+    format!("{text:?}")
 }
 
 fn is_integer(expected: &str) -> bool {
@@ -255,7 +272,7 @@ fn integer_range(expected: &str) -> Option<String> {
         "u8" => (first, u8::MAX.to_string()),
         "u16" => (first, u16::MAX.to_string()),
         "u32" => (first, u32::MAX.to_string()),
-        "u64" | "usize" | "u128" => return Some(format!("an integer from {first}")),
+        "u64" | "usize" | "u128" => return Some(format!("an integer of at least {first}")),
         "i8" => ("-128", i8::MAX.to_string()),
         "i16" => ("-32768", i16::MAX.to_string()),
         "i32" => ("-2147483648", i32::MAX.to_string()),

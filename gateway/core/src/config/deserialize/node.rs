@@ -53,6 +53,11 @@ impl<'r, 'd> NodeDeserializer<'r, 'd> {
         }
     }
 
+    /// Whether a key has no value, not even `~` or `null`.
+    fn is_left_out(self) -> bool {
+        !self.at.bare && self.reading.document.text(self.at.node) == Some("")
+    }
+
     /// Notes an error of this node. Errors further inside have been noted before.
     fn noted<T>(self, result: Result<T, Error>) -> Result<T, Error> {
         result.inspect_err(|error| self.reading.note(self.at, error.clone()))
@@ -222,6 +227,8 @@ impl<'d> Deserializer<'d> for NodeDeserializer<'_, 'd> {
 
     fn deserialize_option<V: Visitor<'d>>(self, visitor: V) -> Result<V::Value, Error> {
         match self.shape() {
+            // A key with nothing after it: did somebody forget the value, or take it for the default?
+            Shape::Nothing if self.is_left_out() => self.noted(visitor.visit_some(self)),
             Shape::Nothing => self.noted(visitor.visit_none()),
             _ => self.noted(visitor.visit_some(self)),
         }

@@ -70,9 +70,15 @@ pub(super) fn diagnostic(diagnostic: &Diagnostic, document: &Document, look: Loo
         elements.push(Level::HELP.message(help.as_str()).into());
     }
     let group = Group::with_title(level.primary_title(diagnostic.message.as_str()));
-    let mut text = look.renderer().render(&[group.elements(elements)]);
-    text.push_str("\n\n");
-    text
+    let text = look.renderer().render(&[group.elements(elements)]);
+    let lines: Vec<_> = text.lines().filter(|line| !leads_nowhere(line)).collect();
+    lines.join("\n") + "\n\n"
+}
+
+/// Whether a line is the arrow that the renderer puts before a snippet whose file was named apart.
+fn leads_nowhere(line: &str) -> bool {
+    let text = line.trim_end_matches("\u{1b}[0m").trim_end();
+    text.ends_with(":::") && !text.contains('|')
 }
 
 fn path(diagnostic: &Diagnostic, document: &Document) -> Option<String> {

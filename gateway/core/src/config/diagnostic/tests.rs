@@ -133,7 +133,6 @@ fn a_mark_stays_under_its_word_beside_a_masked_secret() {
 error: it is wrong
  --> conf/e.yaml:1:30
   |
- :::\u{20}
 1 | { secret: ***, a: wrong, key: *** }
   |                   ^^^^^ here
   |

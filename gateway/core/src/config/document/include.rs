@@ -130,7 +130,8 @@ impl<'a> Loader<'a> {
         let paths = match glob::glob(&Path::new(&folder).join(pattern).to_string_lossy()) {
             Ok(paths) => paths,
             Err(error) => {
-                let problem = Diagnostic::error(format!("a wrong pattern: {}", error.msg));
+                let problem =
+                    Diagnostic::error(format!("`{pattern}` is no pattern: {}", error.msg));
                 self.refuse(problem.at(node));
                 return Vec::new();
             }
@@ -160,7 +161,7 @@ impl<'a> Loader<'a> {
             .is_ok_and(|real| !self.seen.insert(real))
         {
             let problem = format!("the file `{}` is included twice", path.display());
-            let help = "every file is read once, and the main file includes itself never";
+            let help = "include it in one place, and never in itself";
             return self.refuse(Diagnostic::error(problem).at(pattern).help(help));
         }
         let bytes = match read(path) {

@@ -484,7 +484,7 @@ fn remedy(info: &str) -> Option<&'static str> {
         ("in quoted scalar", "a quote is opened and not closed"),
         (
             "unknown anchor",
-            "an anchor, as in `&name`, stands before its aliases",
+            "a text that begins with `*` needs quotes; an alias comes after its anchor, `&name`",
         ),
         (
             "did not find expected key",
@@ -492,7 +492,7 @@ fn remedy(info: &str) -> Option<&'static str> {
         ),
         (
             "expected '-' indicator",
-            "align this line with the `-` above it",
+            "indent it like the key beside the `-` above, or begin it with a `-` of its own",
         ),
         (
             "simple key expect",

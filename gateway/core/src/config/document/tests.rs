@@ -263,7 +263,7 @@ fn a_wrong_pattern_is_refused_where_it_stands() {
         ("include: x", "main.yaml:1:10 `include` is a list of files"),
         (
             "include: ['a***']",
-            "main.yaml:1:11 a wrong pattern: wildcards are either regular `*` or recursive `**`",
+            "main.yaml:1:11 `a***` is no pattern: wildcards are either regular `*` or recursive `**`",
         ),
         (
             "include: [[a]]",

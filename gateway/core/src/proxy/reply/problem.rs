@@ -4,6 +4,7 @@ use bytes::Bytes;
 use edgeway_sdk::{Exchange, Reply};
 use http::{HeaderValue, header::ACCEPT};
 use pingora::http::RequestHeader;
+use serde::Serialize;
 
 /// Content type and body. They tell the status, what the filter wants the client to know, and the id
 /// by which the operator finds the rest: nothing of the inside.
@@ -14,16 +15,27 @@ pub(super) fn body(reply: &Reply, request: &RequestHeader, exchange: &Exchange) 
         let page = page(status.as_u16(), title, reply.client_detail(), exchange.id());
         return (HeaderValue::from_static("text/html; charset=utf-8"), page.into());
     }
-    let mut problem = serde_json::json!({
-        "type": "about:blank",
-        "title": title,
-        "status": status.as_u16(),
-        "request_id": exchange.id(),
-    });
-    if let Some(detail) = reply.client_detail() {
-        problem["detail"] = detail.into();
-    }
-    (HeaderValue::from_static("application/problem+json"), problem.to_string().into())
+    let problem = Problem {
+        kind: "about:blank",
+        title,
+        status: status.as_u16(),
+        detail: reply.client_detail(),
+        request_id: exchange.id(),
+    };
+    let body = serde_json::to_vec(&problem).expect("texts and a number are JSON");
+    (HeaderValue::from_static("application/problem+json"), body.into())
+}
+
+/// The members in the order in which people read them.
+#[derive(Serialize)]
+struct Problem<'a> {
+    #[serde(rename = "type")]
+    kind: &'static str,
+    title: &'a str,
+    status: u16,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    detail: Option<&'a str>,
+    request_id: &'a str,
 }
 
 /// Whether the client is a browser: it names HTML, and names it before any JSON.

@@ -10,8 +10,9 @@ use super::{Clusters, Compiler};
 use crate::{
     config::{
         At, Entries, MAX_FIXED_FILE, Redirect, Respond, Route, Upstream,
-        diagnostic::{Diagnostic, Problems, suggestion},
+        diagnostic::{Diagnostic, Problems, nearest, suggestion},
     },
+    route::PathPattern,
     snapshot::{Fixed, FixedBody, Redirection, Target},
 };
 
@@ -33,8 +34,10 @@ impl<'a> Targets<'a> {
         let choice = "expected one of `upstream`, `redirect`, `respond`";
         match (upstream, redirect, respond) {
             (Some(name), None, None) => self.upstream(name, problems),
-            (None, Some(redirect), None) => redirection(redirect, problems).map(Target::Redirect),
+            (None, Some(redirect), None) => self.redirection(route, redirect, problems).map(Target::Redirect),
             (None, None, Some(respond)) => self.fixed(&respond.value, problems).map(Target::Respond),
+            // One that is wrong, or misspelt, has been told.
+            (None, None, None) if problems.has_errors() && self.is_meant(route) => None,
             (None, None, None) => {
                 problems.push(Diagnostic::error("this route has no target").at(route).help(choice));
                 None
@@ -44,6 +47,13 @@ impl<'a> Targets<'a> {
                 None
             }
         }
+    }
+
+    /// Whether a target is written in a route, as well as it may be.
+    fn is_meant(&self, route: &At<Route>) -> bool {
+        let document = self.compiler.document;
+        let mut names = document.entries(route.node).iter().filter_map(|(key, _)| document.text(*key));
+        names.any(|name| nearest(name, &["upstream", "redirect", "respond"]).is_some())
     }
 
     /// Warns of upstreams that no route leads to.
@@ -59,12 +69,21 @@ impl<'a> Targets<'a> {
         if let Some(cluster) = self.clusters.get(&name.value) {
             return Some(Target::Upstream(Arc::clone(cluster)));
         }
-        if self.compiler.document.is_complete() {
-            let known: Vec<_> = self.clusters.keys().map(String::as_str).collect();
+        let known = self.written();
+        // An upstream that is there, but wrong, has been told.
+        let told = problems.has_errors() && known.contains(&name.value.as_str());
+        if self.compiler.document.is_complete() && !told {
             let unknown = Diagnostic::error(format!("unknown upstream `{}`", name.value)).at(name);
             problems.push(unknown.help_if(suggestion(&name.value, &known)));
         }
         None
+    }
+
+    /// The names of all upstreams, also of those that are wrong.
+    fn written(&self) -> Vec<&str> {
+        let document = self.compiler.document;
+        let upstreams = document.entry(document.root(), "upstreams").map(|(_, value)| document.entries(value));
+        upstreams.into_iter().flatten().filter_map(|(key, _)| document.text(*key)).collect()
     }
 
     fn fixed(&self, respond: &Respond, problems: &mut Problems) -> Option<Fixed> {
@@ -80,13 +99,62 @@ impl<'a> Targets<'a> {
             }
             (_, json, file) => {
                 let spot = json.as_ref().map(|json| json.node).or(file.as_ref().map(|file| file.node));
-                let message = "expected one of `text`, `json` and `file`";
-                problems.extend(spot.map(|spot| Diagnostic::error(message).at(spot)));
+                let twice = Diagnostic::error("this reply has more than one body");
+                let help = "expected one of `text`, `json`, `file`";
+                problems.extend(spot.map(|spot| twice.at(spot).help(help)));
                 return None;
             }
         };
         Some(Fixed { status: respond.status.0, headers, body })
     }
+
+    fn redirection(&self, route: &At<Route>, redirect: &At<Redirect>, problems: &mut Problems) -> Option<Redirection> {
+        let config = &redirect.value;
+        // What is wrong was left out, and is no less meant.
+        let erroneous = problems.has_errors();
+        let meant = |key: &str| erroneous && self.compiler.document.entry(redirect.node, key).is_some();
+        let whole = config.to.is_some() || meant("to");
+        let parts = config.scheme.is_some() || config.host.is_some() || config.port.is_some() || config.path.is_some();
+        let parts = parts || ["scheme", "host", "port", "path"].into_iter().any(meant);
+        let wrong = match (whole, parts) {
+            (true, true) => Some((
+                "`scheme`, `host`, `port` and `path` have no effect beside `to`",
+                "`to` is the whole location",
+            )),
+            (false, false) => Some((
+                "this redirect leads to where it came from",
+                "expected `to`, or some of `scheme`, `host`, `port`, `path`",
+            )),
+            (true, false) if config.keep_query.is_some() => {
+                Some(("`keep_query` has no effect beside `to`", "write `{target}` or `{query}` into `to`"))
+            }
+            (false, true) if is_endless(route, config) => {
+                Some(("this redirect leads to where it came from", "the `path` is the one that the route is for"))
+            }
+            (true, false) | (false, true) => None,
+        };
+        if let Some((message, help)) = wrong {
+            problems.push(Diagnostic::error(message).at(redirect).help(help));
+            return None;
+        }
+        Some(Redirection {
+            status: redirect_status(config.status.as_ref(), problems)?,
+            to: config.to.clone(),
+            scheme: config.scheme,
+            host: config.host.clone(),
+            port: config.port.map(std::num::NonZero::get),
+            path: config.path.clone(),
+            keep_query: config.keep_query.unwrap_or(true),
+        })
+    }
+}
+
+/// Whether a redirect changes nothing but the path, and that into itself.
+fn is_endless(route: &At<Route>, config: &Redirect) -> bool {
+    let moved = config.scheme.is_some() || config.host.is_some() || config.port.is_some();
+    let PathPattern::Exact(from) = route.value.matching.path() else { return false };
+    let to = config.path.as_ref().and_then(Template::literal);
+    !moved && config.keep_query != Some(false) && to == Some(from.as_str())
 }
 
 fn text_body(text: &Template) -> FixedBody {
@@ -121,38 +189,6 @@ fn fixed_file(path: &Path) -> Result<Bytes, String> {
         return Err(format!("`{shown}` is larger than {MAX_FIXED_FILE}, the most that a fixed reply may hold"));
     }
     Ok(content.into())
-}
-
-fn redirection(redirect: &At<Redirect>, problems: &mut Problems) -> Option<Redirection> {
-    let config = &redirect.value;
-    let parts = config.scheme.is_some() || config.host.is_some() || config.port.is_some() || config.path.is_some();
-    let wrong = match (config.to.is_some(), parts) {
-        (true, true) => Some((
-            "`scheme`, `host`, `port` and `path` have no effect beside `to`",
-            "`to` is the whole location",
-        )),
-        (false, false) => Some((
-            "this redirect leads to where it came from",
-            "expected `to`, or some of `scheme`, `host`, `port`, `path`",
-        )),
-        (true, false) if config.keep_query.is_some() => {
-            Some(("`keep_query` has no effect beside `to`", "write `{target}` or `{query}` into `to`"))
-        }
-        (true, false) | (false, true) => None,
-    };
-    if let Some((message, help)) = wrong {
-        problems.push(Diagnostic::error(message).at(redirect).help(help));
-        return None;
-    }
-    Some(Redirection {
-        status: redirect_status(config.status.as_ref(), problems)?,
-        to: config.to.clone(),
-        scheme: config.scheme,
-        host: config.host.clone(),
-        port: config.port.map(std::num::NonZero::get),
-        path: config.path.clone(),
-        keep_query: config.keep_query.unwrap_or(true),
-    })
 }
 
 fn redirect_status(written: Option<&At<u16>>, problems: &mut Problems) -> Option<StatusCode> {

@@ -4,7 +4,7 @@ use std::{net::SocketAddr, sync::Arc};
 
 use edgeway_sdk::Resources;
 
-use super::Clusters;
+use super::{Clusters, Compiler};
 use crate::{
     config::{
         At, Balance, Endpoint, Entries, Upstream,
@@ -13,17 +13,21 @@ use crate::{
     upstream::{self, Cluster, Settings, Share, endpoint::Patience},
 };
 
-pub(super) fn compile(upstreams: &Entries<Upstream>, resources: &Resources, problems: &mut Problems) -> Clusters {
+pub(super) fn compile(compiler: Compiler<'_>, upstreams: &Entries<Upstream>, problems: &mut Problems) -> Clusters {
     let mut clusters = Clusters::new();
     for (name, upstream) in upstreams {
-        check(name, upstream, problems);
-        clusters.insert(name.value.clone(), Arc::new(cluster(&name.value, upstream, resources)));
+        // Endpoints that are wrong were left out, which has been told then.
+        let written = compiler.document.elements(upstream.endpoints.node).len();
+        if written == upstream.endpoints.value.len() {
+            enough(name, &upstream.endpoints.value, problems);
+        }
+        differ(&upstream.endpoints.value, problems);
+        clusters.insert(name.value.clone(), Arc::new(cluster(&name.value, upstream, compiler.resources)));
     }
     clusters
 }
 
-fn check(name: &At<String>, upstream: &Upstream, problems: &mut Problems) {
-    let endpoints = &upstream.endpoints;
+fn enough(name: &At<String>, endpoints: &[At<Endpoint>], problems: &mut Problems) {
     if endpoints.is_empty() {
         let message = format!("the upstream `{}` has no endpoints", name.value);
         problems.push(Diagnostic::error(message).at(name));
@@ -32,6 +36,9 @@ fn check(name: &At<String>, upstream: &Upstream, problems: &mut Problems) {
         let message = format!("all endpoints of the upstream `{}` are backups", name.value);
         problems.push(Diagnostic::error(message).at(name).help("a backup serves when the others can't"));
     }
+}
+
+fn differ(endpoints: &[At<Endpoint>], problems: &mut Problems) {
     let addresses: Vec<_> = endpoints.iter().map(|endpoint| endpoint.value.address.to_string()).collect();
     for (index, endpoint) in endpoints.iter().enumerate() {
         let address = &addresses[index];
@@ -45,7 +52,7 @@ fn check(name: &At<String>, upstream: &Upstream, problems: &mut Problems) {
 
 fn cluster(name: &str, upstream: &Upstream, resources: &Resources) -> Cluster {
     let Balance::RoundRobin = upstream.balance;
-    let endpoints = upstream.endpoints.iter().map(|endpoint| member(name, &endpoint.value, resources)).collect();
+    let endpoints = upstream.endpoints.value.iter().map(|endpoint| member(name, &endpoint.value, resources)).collect();
     let settings = Settings {
         patience: Patience { max_fails: upstream.max_fails, fail_timeout: upstream.fail_timeout.0 },
         tries: upstream.tries.get(),

@@ -1,0 +1,33 @@
+# Everything that is done with this repository. `make help` prints what follows `##`.
+
+CARGO ?= cargo
+BUILD_TOOLS = cc=gcc g++=g++ cmake=cmake
+
+.PHONY: help run test check bench
+
+help: ## Print this
+	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "make %-8s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
+
+run: ## Build the gateway and its demonstration services, and run them on port 8881
+	@.ci/need $(BUILD_TOOLS)
+	@echo "building (some minutes the first time) ..."
+	$(CARGO) build --release --locked -p edgeway -p edgeway-auth -p edgeway-product
+	@services/run target/release
+
+test: ## Run all tests
+	@.ci/need $(BUILD_TOOLS)
+	$(CARGO) build --locked --workspace --bins --examples
+	$(CARGO) test --locked --workspace
+
+check: ## Check format, lints, documentation, and dependencies
+	@.ci/need $(BUILD_TOOLS)
+	$(CARGO) fmt --all --check
+	$(CARGO) clippy --locked --workspace --all-targets -- -D warnings
+	RUSTDOCFLAGS="-D warnings" $(CARGO) doc --locked --workspace --no-deps --document-private-items
+	@if command -v cargo-deny >/dev/null; then $(CARGO) deny --offline check; \
+	else echo "dependencies not audited: cargo-deny is not installed (cargo install cargo-deny)"; fi
+
+bench: ## Measure the gateway beside nginx, and nginx with njs (about 5 minutes)
+	@.ci/need $(BUILD_TOOLS) nginx=nginx /usr/lib/nginx/modules/ngx_http_js_module.so=libnginx-mod-http-js
+	$(CARGO) build --release --locked -p edgeway -p edgeway-load
+	target/release/edgeway-load
