@@ -90,7 +90,7 @@ fn a_value_of_the_wrong_type_is_told_with_its_place() {
     for (written, place, path) in [
         ("{ allow: acme }", "edgeway.yaml:4:27", "routes[0].filters[1].tenants.allow"),
         ("{ allow: [acme, [globex]] }", "edgeway.yaml:4:34", "routes[0].filters[1].tenants.allow[1]"),
-        ("{}", "edgeway.yaml:4:18", "routes[0].filters[1].tenants"),
+        ("{}", "edgeway.yaml:4:9", "routes[0].filters[1].tenants"),
         ("acme", "edgeway.yaml:4:18", "routes[0].filters[1].tenants"),
     ] {
         let finished = checked(written);

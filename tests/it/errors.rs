@@ -240,6 +240,7 @@ fn malformed_requests_are_400_and_end_the_connection() {
         let answer = answer.unwrap_or_else(|broken| panic!("{bytes:?}: {broken}"));
         assert_eq!(answer.status, 400, "{bytes:?}");
         assert_eq!(answer.header("server"), None, "{bytes:?}");
+        assert_eq!(answer.json()["status"], 400, "{bytes:?}");
         connection.rest().unwrap();
     }
     assert_eq!(gateway.get("/app").status, 200);
@@ -273,7 +274,9 @@ fn a_tunnel_is_refused() {
     let gateway = in_front_of(&echo, "");
     let mut connection = gateway.connect();
     connection.send("CONNECT a:443 HTTP/1.1\r\nHost: a:443\r\n\r\n");
-    assert_eq!(connection.answer().status, 405);
+    let answer = connection.answer();
+    assert_eq!((answer.status, answer.header("server")), (405, None));
+    assert_eq!(answer.json()["title"], "Method Not Allowed");
     assert_eq!(echo.stats().requests, 0);
 }
 

@@ -99,9 +99,7 @@ fn with_gateway(
     let loaded = load(&config.config, filters, &Resources::default());
     io::stderr().write_all(loaded.report(Look::of_stderr()).as_bytes())?;
     let Some((gateway, _)) = &loaded.gateway else {
-        let (errors, warnings) = loaded.counts();
-        let warnings = if warnings > 0 { format!(" and {}", counted(warnings, "warning")) } else { String::new() };
-        writeln!(io::stderr(), "{}{warnings} in {}", counted(errors, "error"), config.config.display())?;
+        writeln!(io::stderr(), "{} in {}", loaded.counts(), config.config.display())?;
         return Ok(exit::configuration());
     };
     show(&mut io::stdout(), &loaded, gateway)?;
@@ -110,7 +108,7 @@ fn with_gateway(
 
 fn summary(out: &mut impl Write, config: &Config, loaded: &Loaded, gateway: &Gateway) -> io::Result<()> {
     let endpoints = gateway.clusters.iter().map(|cluster| cluster.endpoints.len()).sum();
-    let (_, warnings) = loaded.counts();
+    let warnings = loaded.warnings();
     writeln!(
         out,
         "{} is valid: {} on {}, {} with {}, in {}{}",

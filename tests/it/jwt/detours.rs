@@ -55,6 +55,7 @@ fn no_spelling_of_a_path_gets_around_the_check() {
         let Ok(answer) = gateway.request("GET", target).attempt() else {
             continue;
         };
+        eprintln!("PROBE {target} {}", answer.status);
         if answer.status != 200 {
             continue;
         }

@@ -215,7 +215,7 @@ fn keys_that_a_token_brings_along_mean_nothing() {
 fn a_remembered_token_still_expires() {
     let echo = Echo::start();
     let gateway = gateway(&echo, "");
-    let short = signed(&json!({ "alg": "HS256" }), json!({ "exp": now() + 2 }));
+    let short = signed(&json!({ "alg": "HS256" }), json!({ "exp": now() + 3 }));
     assert_eq!(with(&gateway, &short).status, 200);
     edgeway_tests::eventually(edgeway_tests::PATIENCE, || {
         with(&gateway, &short).status == 401

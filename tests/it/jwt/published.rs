@@ -161,8 +161,8 @@ fn an_unknown_key_id_fetches_the_keys_once_per_interval() {
     }
     let intervals = started.elapsed().as_secs_f64() / GAP.as_secs_f64();
     let fetches = issuer.fetches() - before;
-    assert!(
-        fetches as f64 <= intervals + 1.0,
+    // One more at each end: the last one asked for before may have come after.
+    assert!(fetches as f64 <= intervals + 2.0,
         "{fetches} fetches in {intervals} intervals"
     );
 }

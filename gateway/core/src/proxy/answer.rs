@@ -5,7 +5,8 @@ use http::{
     HeaderName, Method, StatusCode, Version,
     header::{CONNECTION, CONTENT_LENGTH, TRAILER, TRANSFER_ENCODING},
 };
-use pingora::{Result, http::ResponseHeader, proxy::Session};
+use pingora::{Result, http::ResponseHeader};
+use pingora_proxy::Session;
 use smallvec::SmallVec;
 
 use super::{chain, ctx::Ctx};

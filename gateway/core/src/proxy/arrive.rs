@@ -6,8 +6,8 @@ use edgeway_sdk::Reply;
 use http::{HeaderValue, Method, StatusCode, Version, header};
 use pingora::{
     http::{RequestHeader, authority::raw_target_authority},
-    proxy::Session,
 };
+use pingora_proxy::Session;
 
 use super::{client, ctx::Ctx, depart::Via, hygiene};
 use crate::{
@@ -56,7 +56,7 @@ fn examine<'h>(head: &'h RequestHeader, via: &Via) -> Result<Option<Host<'h>>, R
         let why = "the request has passed this gateway before: an endpoint leads back to it";
         return Err(Reply::new(508).because(why));
     }
-    if !head.raw_path_is_utf8() {
+    if !head.raw_path_is_utf8() || !is_target(head.raw_path()) {
         return bad("The request target is not valid.");
     }
     // The authority of an absolute target is no part of the URI that Pingora makes of it.
@@ -68,6 +68,12 @@ fn examine<'h>(head: &'h RequestHeader, via: &Via) -> Result<Option<Host<'h>>, R
         None if head.version >= Version::HTTP_11 => bad("The request names no host."),
         None => Ok(None),
     }
+}
+
+/// Whether this is a path, a URL or `*` (RFC 9112, 3.2). Of anything else Pingora makes the path `/`,
+/// which is not what an upstream would make of it.
+fn is_target(raw: &[u8]) -> bool {
+    raw.starts_with(b"/") || raw == b"*" || raw_target_authority(raw).authority().is_some()
 }
 
 fn find(head: &RequestHeader, host: Option<&Host<'_>>, ctx: &mut Ctx) -> Option<Reply> {

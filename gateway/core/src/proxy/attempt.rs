@@ -4,7 +4,8 @@ use std::{sync::Arc, time::Duration};
 
 use edgeway_sdk::Reply;
 use http::header;
-use pingora::{Error, ErrorSource, ErrorType, Result, proxy::Session, upstreams::peer::HttpPeer};
+use pingora::{Error, ErrorSource, ErrorType, Result, upstreams::peer::HttpPeer};
+use pingora_proxy::Session;
 
 use super::ctx::Ctx;
 use crate::{

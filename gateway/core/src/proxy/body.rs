@@ -2,7 +2,8 @@
 
 use bytes::Bytes;
 use edgeway_sdk::{BodyEdit, Reply};
-use pingora::{Result, proxy::Session};
+use pingora::Result;
+use pingora_proxy::Session;
 
 use super::ctx::Ctx;
 

@@ -8,8 +8,8 @@ use std::sync::Arc;
 use edgeway_sdk::{Flow, Reply, Request, Response, Result, Upstream};
 use pingora::{
     http::{RequestHeader, ResponseHeader},
-    proxy::Session,
 };
+use pingora_proxy::Session;
 
 use super::{
     ctx::Ctx,

@@ -4,7 +4,7 @@ use std::net::IpAddr;
 
 use edgeway_sdk::exchange::Scheme;
 use http::{HeaderMap, HeaderName};
-use pingora::proxy::Session;
+use pingora_proxy::Session;
 
 use super::ctx::Ctx;
 use crate::snapshot::Trusted;

@@ -8,7 +8,8 @@ use http::{
     header::{self, CONTENT_LENGTH, FORWARDED, HOST, TRANSFER_ENCODING},
     uri::{InvalidUri, PathAndQuery},
 };
-use pingora::{Result, http::RequestHeader, proxy::Session};
+use pingora::{Result, http::RequestHeader};
+use pingora_proxy::Session;
 
 use super::{
     client::{X_FORWARDED_FOR, X_FORWARDED_HOST},

@@ -35,9 +35,9 @@ use pingora::{
     Error, Result,
     http::{RequestHeader, ResponseHeader},
     modules::http::HttpModules,
-    proxy::{FailToProxy, ProxyHttp, ProxyWarnLogContext, Session},
     upstreams::peer::HttpPeer,
 };
+use pingora_proxy::{FailToProxy, ProxyHttp, ProxyWarnLogContext, Session};
 
 use self::{ctx::Ctx, depart::Via};
 use crate::snapshot::Live;

@@ -1,7 +1,8 @@
 //! The end of a request.
 
 use edgeway_sdk::Record;
-use pingora::{Error, proxy::Session};
+use pingora::{Error};
+use pingora_proxy::Session;
 
 use super::ctx::Ctx;
 use crate::snapshot::Target;

@@ -11,8 +11,8 @@ use http::{
 use pingora::{
     Error, ErrorSource, ErrorType, Result,
     http::{RequestHeader, ResponseHeader},
-    proxy::{FailToProxy, Session},
 };
+use pingora_proxy::{FailToProxy, Session};
 
 use super::{body, chain, ctx::Ctx};
 use crate::{

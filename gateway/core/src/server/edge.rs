@@ -10,10 +10,10 @@ use log::{error, info, warn};
 use pingora::{
     apps::HttpServerApp,
     protocols::http::ServerSession,
-    proxy::{HttpProxy, http_proxy},
     server::{ListenFds, ShutdownWatch, configuration::ServerConf},
     services::Service,
 };
+use pingora_proxy::{HttpProxy, http_proxy};
 use tokio::{
     net::{TcpListener, TcpStream},
     task::JoinSet,
@@ -112,6 +112,8 @@ async fn serve(tcp: TcpStream, peer: SocketAddr, first: u64, app: App, drain: Dr
     let shutdown = drain.watch();
     let mut session = ServerSession::new_http1(Box::new(Connection::new(tcp, peer)));
     session.set_keepalive(Some(first));
+    // Else Pingora would drop what comes with the bytes of a request before it.
+    session.set_pipelining_enabled(true);
     while let Some(reused) = app.process_new_http(session, &shutdown).await {
         let (stream, settings) = reused.consume();
         session = ServerSession::new_http1(stream);

@@ -3,6 +3,7 @@
 //! * [`listen`]: sockets, and why one can't be had.
 //! * [`edge`]: connections, in a Pingora service.
 //! * [`stream`]: one connection as Pingora sees it.
+//! * [`refusal`]: what a client is told whose request can't be read.
 //! * [`control`]: what runs beside the requests, and reload.
 //! * [`drain`]: the end.
 
@@ -10,6 +11,7 @@ mod control;
 mod drain;
 mod edge;
 mod listen;
+mod refusal;
 mod stream;
 
 use std::{path::PathBuf, process::ExitCode, sync::Arc};
@@ -37,10 +39,14 @@ pub(crate) fn run(path: PathBuf, filters: Filters) -> ExitCode {
     let source = Source { path, filters, resources: Resources::default() };
     let loaded = load(&source.path, &source.filters, &source.resources);
     let report = loaded.report(Look::of_stderr());
+    let counts = loaded.counts();
     if !report.is_empty() {
         eprint!("{report}");
     }
-    let Some((gateway, tasks)) = loaded.gateway else { return exit::configuration() };
+    let Some((gateway, tasks)) = loaded.gateway else {
+        eprintln!("{counts} in {}", source.path.display());
+        return exit::configuration();
+    };
     let sockets = match listen::bind(&gateway.listeners) {
         Ok(sockets) => sockets,
         Err(message) => {

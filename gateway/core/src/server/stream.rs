@@ -21,6 +21,8 @@ use tokio::{
     time::timeout,
 };
 
+use super::refusal;
+
 /// A connection that gathers small writes: Pingora writes head and body of a response one by one.
 pub(super) struct Connection {
     tcp: TcpStream,
@@ -75,7 +77,10 @@ impl AsyncWrite for Connection {
     fn poll_write(mut self: Pin<&mut Self>, cx: &mut Context<'_>, data: &[u8]) -> Poll<io::Result<usize>> {
         let this = &mut *self;
         if this.pending.len() + data.len() <= GATHERED {
-            this.pending.extend_from_slice(data);
+            match refusal::in_place_of(data) {
+                Some(ours) => this.pending.extend_from_slice(ours.as_bytes()),
+                None => this.pending.extend_from_slice(data),
+            }
             return Poll::Ready(Ok(data.len()));
         }
         if this.pending.is_empty() {

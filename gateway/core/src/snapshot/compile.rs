@@ -20,7 +20,7 @@ use crate::{
     config::{
         self, At, Config, Entries, Listener,
         deserialize::salvage,
-        diagnostic::{Diagnostic, Look, Problems},
+        diagnostic::{Diagnostic, Look, Problems, counted},
         document::{Document, Kind},
     },
     route::{Match, PathPattern, Router, Shadowed, unreachable},
@@ -41,9 +41,18 @@ impl Loaded {
         self.problems.render(&self.document, look)
     }
 
-    /// The number of errors and of warnings.
-    pub(crate) fn counts(&self) -> (usize, usize) {
-        (self.problems.errors(), self.problems.warnings())
+    /// How many problems there are: `2 errors and 1 warning`.
+    pub(crate) fn counts(&self) -> String {
+        let errors = counted(self.problems.errors(), "error");
+        match self.warnings() {
+            0 => errors,
+            warnings => format!("{errors} and {}", counted(warnings, "warning")),
+        }
+    }
+
+    /// The number of warnings.
+    pub(crate) fn warnings(&self) -> usize {
+        self.problems.warnings()
     }
 
     /// The files that were read.

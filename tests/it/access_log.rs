@@ -1,0 +1,320 @@
+//! The filter `access_log`: a line for every request.
+
+use std::{
+    collections::HashSet,
+    fs,
+    sync::atomic::{AtomicUsize, Ordering},
+};
+
+use edgeway_tests::{Echo, Gateway, PATIENCE, Upstream, eventually, load};
+use serde_json::{Value, json};
+
+use crate::jwt::tokens::{SECRET, token};
+
+fn gateway(echo: &Echo, log: &str) -> Gateway {
+    Gateway::start(&format!(
+        "
+        upstreams:
+          echo: {{ endpoints: [{echo}] }}
+        filters:
+          - request_id
+          - access_log: {{ {log} }}
+        routes:
+          - name: protected
+            match: {{ path: /protected/ }}
+            filters:
+              - jwt: {{ algorithms: [HS256], secret: {SECRET} }}
+            upstream: echo
+          - name: here
+            match: {{ path: /here }}
+            respond: {{ text: here }}
+          - name: echoing
+            match: {{ path: /echo }}
+            upstream: echo
+        "
+    ))
+}
+
+/// The JSON line that contains a text.
+fn entry(gateway: &Gateway, text: &str) -> Value {
+    serde_json::from_str(&gateway.wait_for_output(text)).unwrap()
+}
+
+#[test]
+fn a_proxied_request_is_told_in_full() {
+    // #114
+    let echo = Echo::start();
+    let gateway = gateway(&echo, "");
+    let mut connection = gateway.connect();
+    let answer = connection
+        .request("POST", "/echo?size=1000")
+        .host("Shop.Example:8080")
+        .header("User-Agent", "test/1")
+        .header("Referer", "https://shop.example/list")
+        .body("12345")
+        .send();
+    let entry = entry(&gateway, "/echo?size=1000");
+    let time = entry["time"].as_str().unwrap();
+    assert!(time.len() == 24 && time.ends_with('Z'), "{time}");
+    for (key, value) in [
+        ("request_id", json!(answer.header("X-Request-Id"))),
+        ("client", json!("127.0.0.1")),
+        ("peer", json!(connection.local().to_string())),
+        ("method", json!("POST")),
+        ("scheme", json!("http")),
+        ("host", json!("shop.example")),
+        ("target", json!("/echo?size=1000")),
+        ("protocol", json!("HTTP/1.1")),
+        ("status", json!(200)),
+        ("bytes_received", json!(5)),
+        ("bytes_sent", json!(1000)),
+        ("origin", json!("upstream")),
+        ("upstream", json!("echo")),
+        ("endpoint", json!(echo.to_string())),
+        ("attempts", json!(1)),
+        ("route", json!("echoing")),
+        ("referer", json!("https://shop.example/list")),
+        ("user_agent", json!("test/1")),
+    ] {
+        assert_eq!(entry[key], value, "{key} in {entry}");
+    }
+    assert!(entry["duration_ms"].as_f64() >= entry["upstream_ms"].as_f64(), "{entry}");
+    for absent in ["filter", "reason", "error", "subject"] {
+        assert_eq!(entry[absent], Value::Null, "{absent}");
+    }
+}
+
+#[test]
+fn a_refusal_names_the_filter_and_the_reason() {
+    let echo = Echo::start();
+    let gateway = gateway(&echo, "");
+    gateway.get("/protected/none");
+    let none = entry(&gateway, "/protected/none");
+    assert_eq!((&none["status"], &none["origin"]), (&json!(401), &json!("reply")));
+    assert_eq!((&none["filter"], &none["reason"]), (&json!("jwt"), &json!("no token")));
+    assert_eq!((&none["route"], &none["upstream"]), (&json!("protected"), &Value::Null));
+
+    gateway.request("GET", "/protected/good").bearer(&token(json!({ "sub": "ann" }))).send();
+    let good = entry(&gateway, "/protected/good");
+    assert_eq!((&good["status"], &good["subject"]), (&json!(200), &json!("ann")));
+    assert_eq!(good["filter"], Value::Null);
+}
+
+#[test]
+fn every_reply_of_the_gateway_has_a_line() {
+    let echo = Echo::start();
+    let gateway = gateway(&echo, "");
+    for (target, status) in [("/here", 200), ("/nowhere", 404), ("/echo/%00", 400), ("/protected/", 401)] {
+        assert_eq!(gateway.get(target).status, status);
+        let entry = entry(&gateway, &format!("\"target\":\"{target}\""));
+        assert_eq!((&entry["status"], &entry["origin"]), (&json!(status), &json!("reply")));
+    }
+    gateway.request("TRACE", "/echo?trace").send();
+    assert_eq!(entry(&gateway, "/echo?trace")["status"], 405);
+}
+
+#[test]
+fn attempts_and_the_endpoint_that_answered_are_told() {
+    let (echo, dead) = (Echo::start(), Upstream::refusing());
+    let gateway = Gateway::start(&format!(
+        "
+        upstreams:
+          both: {{ endpoints: [{dead}, {echo}] }}
+          dead: {{ endpoints: [{dead}] }}
+        filters: [access_log]
+        routes:
+          - match: {{ path: /both }}
+            upstream: both
+          - match: {{ path: /dead }}
+            upstream: dead
+        "
+    ));
+    // One of the first two meets the dead one first.
+    for number in 0..2 {
+        assert_eq!(gateway.get(&format!("/both/{number}")).status, 200);
+    }
+    let entries = [0, 1].map(|number| entry(&gateway, &format!("/both/{number}")));
+    assert!(entries.iter().all(|entry| entry["endpoint"] == echo.to_string()), "{entries:?}");
+    assert!(entries.iter().any(|entry| entry["attempts"] == 2), "{entries:?}");
+
+    assert_eq!(gateway.get("/dead").status, 502);
+    let failed = entry(&gateway, "/dead");
+    assert_eq!((&failed["status"], &failed["endpoint"]), (&json!(502), &json!(dead.to_string())));
+    assert!(failed["reason"].is_string() || failed["error"].is_string(), "{failed}");
+}
+
+#[test]
+fn a_client_that_leaves_has_a_line_too() {
+    let echo = Echo::start();
+    let gateway = gateway(&echo, "");
+    let mut connection = gateway.connect();
+    connection.send("GET /echo?delay=20s HTTP/1.1\r\nHost: x\r\n\r\n");
+    eventually(PATIENCE, || echo.stats().requests == 1);
+    drop(connection);
+    let entry = entry(&gateway, "/echo?delay=20s");
+    assert_eq!(entry["status"], Value::Null, "{entry}");
+}
+
+#[test]
+fn secrets_in_queries_are_masked() {
+    // T11
+    let echo = Echo::start();
+    let gateway = gateway(&echo, "secrets: [session]");
+    let target = "/echo?access_token=s1&x=1&TOKEN=s2&code=s3&p%61ssword=s4&session=s5&user[secret]=s6";
+    gateway.request("GET", target).header("Referer", "https://a.example/?token=s7&y=2").send();
+    let entry = entry(&gateway, "/echo?");
+    let wanted = "/echo?access_token=***&x=1&TOKEN=***&code=***&p%61ssword=***&session=***&user[secret]=***";
+    assert_eq!(entry["target"], wanted);
+    assert_eq!(entry["referer"], "https://a.example/?token=***&y=2");
+}
+
+#[test]
+fn combined_is_the_format_of_nginx() {
+    let echo = Echo::start();
+    let gateway = gateway(&echo, "format: combined");
+    let request = gateway.request("GET", "/here?token=s1").header("User-Agent", "a\"b\\c");
+    request.header("Referer", "https://a.example/").send();
+    let line = gateway.wait_for_output("/here");
+    let (start, rest) = line.split_once('[').unwrap();
+    assert_eq!(start, "127.0.0.1 - - ");
+    let (time, rest) = rest.split_once(']').unwrap();
+    assert!(time.ends_with(" +0000"), "{time}");
+    assert_eq!(rest, r#" "GET /here?token=*** HTTP/1.1" 200 4 "https://a.example/" "a\x22b\x5Cc""#);
+
+    gateway.request("GET", "/protected/x").bearer(&token(json!({ "sub": "ann lee" }))).send();
+    let line = gateway.wait_for_output("/protected/x");
+    assert!(line.starts_with(r"127.0.0.1 - ann\x20lee ["), "{line}");
+}
+
+#[test]
+fn a_format_of_ones_own_has_the_values_of_the_log() {
+    let echo = Echo::start();
+    let gateway = gateway(
+        &echo,
+        "format: '{method} {target} {status} {upstream} {endpoint} {attempts} {filter} <{reason}> {origin} \
+         {protocol} {bytes_received} {bytes_sent} {header.x-in} {route}'",
+    );
+    gateway.request("GET", "/here?1").header("X-In", "a b").send();
+    let line = gateway.wait_for_output("/here?1");
+    assert_eq!(line, "GET /here?1 200 - - 0 - <-> reply HTTP/1.1 0 4 a b here");
+    gateway.get("/protected/1");
+    let line = gateway.wait_for_output("/protected/1");
+    let wanted = "GET /protected/1 401 - - 0 jwt <no token> reply HTTP/1.1 0 ";
+    assert!(line.starts_with(wanted), "{line}");
+    gateway.get("/echo?size=7");
+    let line = gateway.wait_for_output("/echo?size=7");
+    assert_eq!(line, format!("GET /echo?size=7 200 echo {echo} 1 - <-> upstream HTTP/1.1 0 7 - echoing"));
+}
+
+#[test]
+fn lines_go_where_they_are_wanted() {
+    // #117
+    let echo = Echo::start();
+    let to_stderr = gateway(&echo, "to: stderr");
+    to_stderr.get("/here");
+    to_stderr.wait_for_log(r#""target":"/here""#);
+    assert_eq!(to_stderr.output(), "");
+
+    let to_file = gateway(&echo, "to: { file: access.log }");
+    let read = || fs::read_to_string(to_file.folder().join("access.log")).unwrap();
+    to_file.get("/here");
+    eventually(PATIENCE, || read().ends_with("}\n"));
+    assert!(read().contains(r#""target":"/here""#), "{}", read());
+    assert_eq!(to_file.output(), "");
+    assert!(to_file.reload_files());
+    to_file.get("/here?2");
+    eventually(PATIENCE, || read().lines().count() == 2 && read().ends_with("}\n"));
+}
+
+#[test]
+fn two_logs_of_a_route_are_both_written() {
+    let gateway = Gateway::start(
+        "
+        filters:
+          - access_log: { format: combined, to: { file: combined.log } }
+          - access_log
+        routes:
+          - respond: { text: here }
+        ",
+    );
+    gateway.get("/x");
+    gateway.wait_for_output(r#""target":"/x""#);
+    let file = gateway.folder().join("combined.log");
+    eventually(PATIENCE, || fs::read_to_string(&file).unwrap().contains("\"GET /x HTTP/1.1\" 200"));
+}
+
+#[test]
+fn many_requests_lose_no_line() {
+    const REQUESTS: usize = 2_000;
+    let echo = Echo::start();
+    let mut gateway = gateway(&echo, "");
+    let number = AtomicUsize::new(0);
+    let outcomes = load(gateway.address(), 16, REQUESTS, |connection| {
+        let number = number.fetch_add(1, Ordering::Relaxed);
+        connection.request("GET", &format!("/here/{number}"))
+    });
+    outcomes.expect_all(200);
+    assert!(gateway.stop().success());
+    let output = gateway.output();
+    let targets: Vec<String> = output
+        .lines()
+        .map(|line| serde_json::from_str::<Value>(line).unwrap())
+        .map(|entry| entry["target"].as_str().unwrap().to_owned())
+        .collect();
+    assert_eq!(targets.len(), REQUESTS);
+    assert_eq!(targets.iter().collect::<HashSet<_>>().len(), REQUESTS);
+    assert!(!gateway.log().contains("has lost"), "{}", gateway.log());
+}
+
+#[test]
+fn requests_that_end_during_a_stop_have_their_lines() {
+    let echo = Echo::start();
+    let mut gateway = gateway(&echo, "to: { file: access.log }");
+    let mut connection = gateway.connect();
+    connection.send("GET /echo?delay=500ms HTTP/1.1\r\nHost: x\r\n\r\n");
+    eventually(PATIENCE, || echo.stats().requests == 1);
+    gateway.ask_to_stop();
+    assert_eq!(connection.answer().status, 200);
+    assert!(gateway.wait().success());
+    let text = fs::read_to_string(gateway.folder().join("access.log")).unwrap();
+    assert_eq!(text.lines().count(), 1, "{text}");
+    assert!(text.contains(r#""status":200"#) && text.ends_with("}\n"), "{text}");
+}
+
+#[test]
+fn what_a_client_sends_can_not_forge_a_line() {
+    let echo = Echo::start();
+    for format in ["format: json", "format: combined"] {
+        let mut gateway = gateway(&echo, format);
+        let hostile = [
+            "GET /here?\"x HTTP/1.1\r\nHost: x\r\nUser-Agent: a\",\"status\":999,\"x\":\"b\r\n",
+            "GET /here?%0a%0d%22 HTTP/1.1\r\nHost: x\r\nReferer: https://a/\"\\\r\n",
+            "GET /here?1 HTTP/1.1\r\nHost: x\r\nUser-Agent: a\rGET /forged HTTP/1.1\r\n",
+            "GET /here?2 HTTP/1.1\r\nHost: x\r\nUser-Agent: a\nX: y\r\n",
+            "GET /here?3 HTTP/1.1\r\nHost: x\r\nUser-Agent: a\r\n {\"forged\":1}\r\n",
+            "GET /here?4 HTTP/1.1\r\nHost: x\r\nUser-Agent: \u{1b}[2J\u{7f}\u{85}\u{2028}\r\n",
+            "GET /here?5 HTTP/1.1\r\nHost: x\" 200 \"\r\nUser-Agent: a\r\n",
+            "GET /here?\u{e9} HTTP/1.1\r\nHost: x\r\nUser-Agent: \t\"' \\\" \r\n",
+        ];
+        for head in hostile {
+            let mut connection = gateway.connect();
+            connection.send(format!("{head}Connection: close\r\n\r\n"));
+            drop(connection.try_answer());
+        }
+        assert!(gateway.stop().success());
+        let output = gateway.output();
+        assert!(output.lines().count() <= hostile.len(), "{output}");
+eprintln!("PROBE {output}");
+        for line in output.lines() {
+            assert!(line.bytes().all(|byte| byte >= b' '), "{line:?}");
+            assert!(!line.contains("\u{85}") && !line.contains("\u{2028}"), "{line:?}");
+            if format == "format: json" {
+                let entry: Value = serde_json::from_str(line).unwrap();
+                assert!(entry["status"] != 999 && entry["forged"] == Value::Null, "{line}");
+            } else {
+                assert!(line.starts_with("127.0.0.1 - - ["), "{line}");
+                assert_eq!(line.matches('"').count(), 6, "{line}");
+            }
+        }
+    }
+}
