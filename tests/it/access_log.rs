@@ -78,7 +78,10 @@ fn a_proxied_request_is_told_in_full() {
     ] {
         assert_eq!(entry[key], value, "{key} in {entry}");
     }
-    assert!(entry["duration_ms"].as_f64() >= entry["upstream_ms"].as_f64(), "{entry}");
+    assert!(
+        entry["duration_ms"].as_f64() >= entry["upstream_ms"].as_f64(),
+        "{entry}"
+    );
     for absent in ["filter", "reason", "error", "subject"] {
         assert_eq!(entry[absent], Value::Null, "{absent}");
     }
@@ -90,13 +93,28 @@ fn a_refusal_names_the_filter_and_the_reason() {
     let gateway = gateway(&echo, "");
     gateway.get("/protected/none");
     let none = entry(&gateway, "/protected/none");
-    assert_eq!((&none["status"], &none["origin"]), (&json!(401), &json!("reply")));
-    assert_eq!((&none["filter"], &none["reason"]), (&json!("jwt"), &json!("no token")));
-    assert_eq!((&none["route"], &none["upstream"]), (&json!("protected"), &Value::Null));
+    assert_eq!(
+        (&none["status"], &none["origin"]),
+        (&json!(401), &json!("reply"))
+    );
+    assert_eq!(
+        (&none["filter"], &none["reason"]),
+        (&json!("jwt"), &json!("no token"))
+    );
+    assert_eq!(
+        (&none["route"], &none["upstream"]),
+        (&json!("protected"), &Value::Null)
+    );
 
-    gateway.request("GET", "/protected/good").bearer(&token(json!({ "sub": "ann" }))).send();
+    gateway
+        .request("GET", "/protected/good")
+        .bearer(&token(json!({ "sub": "ann" })))
+        .send();
     let good = entry(&gateway, "/protected/good");
-    assert_eq!((&good["status"], &good["subject"]), (&json!(200), &json!("ann")));
+    assert_eq!(
+        (&good["status"], &good["subject"]),
+        (&json!(200), &json!("ann"))
+    );
     assert_eq!(good["filter"], Value::Null);
 }
 
@@ -104,13 +122,26 @@ fn a_refusal_names_the_filter_and_the_reason() {
 fn every_reply_of_the_gateway_has_a_line() {
     let echo = Echo::start();
     let gateway = gateway(&echo, "");
-    for (target, status) in [("/here", 200), ("/nowhere", 404), ("/echo/%00", 400), ("/protected/", 401)] {
+    for (target, status) in [
+        ("/here", 200),
+        ("/nowhere", 404),
+        ("/echo/%00", 400),
+        ("/protected/", 401),
+    ] {
         assert_eq!(gateway.get(target).status, status);
         let entry = entry(&gateway, &format!("\"target\":\"{target}\""));
-        assert_eq!((&entry["status"], &entry["origin"]), (&json!(status), &json!("reply")));
+        assert_eq!(
+            (&entry["status"], &entry["origin"]),
+            (&json!(status), &json!("reply"))
+        );
     }
     gateway.request("TRACE", "/echo?trace").send();
     assert_eq!(entry(&gateway, "/echo?trace")["status"], 405);
+    gateway.request("GET", "/echo?odd").host("a b").send();
+    let odd = entry(&gateway, "/echo?odd");
+    assert_eq!(odd["status"], 400);
+    // What is not known is left out.
+    assert_eq!((&odd["host"], &odd["route"]), (&Value::Null, &Value::Null));
 }
 
 #[test]
@@ -134,13 +165,27 @@ fn attempts_and_the_endpoint_that_answered_are_told() {
         assert_eq!(gateway.get(&format!("/both/{number}")).status, 200);
     }
     let entries = [0, 1].map(|number| entry(&gateway, &format!("/both/{number}")));
-    assert!(entries.iter().all(|entry| entry["endpoint"] == echo.to_string()), "{entries:?}");
-    assert!(entries.iter().any(|entry| entry["attempts"] == 2), "{entries:?}");
+    assert!(
+        entries
+            .iter()
+            .all(|entry| entry["endpoint"] == echo.to_string()),
+        "{entries:?}"
+    );
+    assert!(
+        entries.iter().any(|entry| entry["attempts"] == 2),
+        "{entries:?}"
+    );
 
     assert_eq!(gateway.get("/dead").status, 502);
     let failed = entry(&gateway, "/dead");
-    assert_eq!((&failed["status"], &failed["endpoint"]), (&json!(502), &json!(dead.to_string())));
-    assert!(failed["reason"].is_string() || failed["error"].is_string(), "{failed}");
+    assert_eq!(
+        (&failed["status"], &failed["endpoint"]),
+        (&json!(502), &json!(dead.to_string()))
+    );
+    assert!(
+        failed["reason"].is_string() || failed["error"].is_string(),
+        "{failed}"
+    );
 }
 
 #[test]
@@ -160,10 +205,15 @@ fn secrets_in_queries_are_masked() {
     // T11
     let echo = Echo::start();
     let gateway = gateway(&echo, "secrets: [session]");
-    let target = "/echo?access_token=s1&x=1&TOKEN=s2&code=s3&p%61ssword=s4&session=s5&user[secret]=s6";
-    gateway.request("GET", target).header("Referer", "https://a.example/?token=s7&y=2").send();
+    let target =
+        "/echo?access_token=s1&x=1&TOKEN=s2&code=s3&p%61ssword=s4&session=s5&user[secret]=s6";
+    gateway
+        .request("GET", target)
+        .header("Referer", "https://a.example/?token=s7&y=2")
+        .send();
     let entry = entry(&gateway, "/echo?");
-    let wanted = "/echo?access_token=***&x=1&TOKEN=***&code=***&p%61ssword=***&session=***&user[secret]=***";
+    let wanted =
+        "/echo?access_token=***&x=1&TOKEN=***&code=***&p%61ssword=***&session=***&user[secret]=***";
     assert_eq!(entry["target"], wanted);
     assert_eq!(entry["referer"], "https://a.example/?token=***&y=2");
 }
@@ -172,16 +222,24 @@ fn secrets_in_queries_are_masked() {
 fn combined_is_the_format_of_nginx() {
     let echo = Echo::start();
     let gateway = gateway(&echo, "format: combined");
-    let request = gateway.request("GET", "/here?token=s1").header("User-Agent", "a\"b\\c");
+    let request = gateway
+        .request("GET", "/here?token=s1")
+        .header("User-Agent", "a\"b\\c");
     request.header("Referer", "https://a.example/").send();
     let line = gateway.wait_for_output("/here");
     let (start, rest) = line.split_once('[').unwrap();
     assert_eq!(start, "127.0.0.1 - - ");
     let (time, rest) = rest.split_once(']').unwrap();
     assert!(time.ends_with(" +0000"), "{time}");
-    assert_eq!(rest, r#" "GET /here?token=*** HTTP/1.1" 200 4 "https://a.example/" "a\x22b\x5Cc""#);
+    assert_eq!(
+        rest,
+        r#" "GET /here?token=*** HTTP/1.1" 200 4 "https://a.example/" "a\x22b\x5Cc""#
+    );
 
-    gateway.request("GET", "/protected/x").bearer(&token(json!({ "sub": "ann lee" }))).send();
+    gateway
+        .request("GET", "/protected/x")
+        .bearer(&token(json!({ "sub": "ann lee" })))
+        .send();
     let line = gateway.wait_for_output("/protected/x");
     assert!(line.starts_with(r"127.0.0.1 - ann\x20lee ["), "{line}");
 }
@@ -194,16 +252,25 @@ fn a_format_of_ones_own_has_the_values_of_the_log() {
         "format: '{method} {target} {status} {upstream} {endpoint} {attempts} {filter} <{reason}> {origin} \
          {protocol} {bytes_received} {bytes_sent} {header.x-in} {route}'",
     );
-    gateway.request("GET", "/here?1").header("X-In", "a b").send();
+    gateway
+        .request("GET", "/here?1")
+        .header("X-In", "a b")
+        .send();
     let line = gateway.wait_for_output("/here?1");
-    assert_eq!(line, "GET /here?1 200 - - 0 - <-> reply HTTP/1.1 0 4 a b here");
+    assert_eq!(
+        line,
+        "GET /here?1 200 - - 0 - <-> reply HTTP/1.1 0 4 a b here"
+    );
     gateway.get("/protected/1");
     let line = gateway.wait_for_output("/protected/1");
     let wanted = "GET /protected/1 401 - - 0 jwt <no token> reply HTTP/1.1 0 ";
     assert!(line.starts_with(wanted), "{line}");
     gateway.get("/echo?size=7");
     let line = gateway.wait_for_output("/echo?size=7");
-    assert_eq!(line, format!("GET /echo?size=7 200 echo {echo} 1 - <-> upstream HTTP/1.1 0 7 - echoing"));
+    assert_eq!(
+        line,
+        format!("GET /echo?size=7 200 echo {echo} 1 - <-> upstream HTTP/1.1 0 7 - echoing")
+    );
 }
 
 #[test]
@@ -216,14 +283,16 @@ fn lines_go_where_they_are_wanted() {
     assert_eq!(to_stderr.output(), "");
 
     let to_file = gateway(&echo, "to: { file: access.log }");
-    let read = || fs::read_to_string(to_file.folder().join("access.log")).unwrap();
+    let read = || fs::read_to_string(to_file.folder().join("access.log")).unwrap_or_default();
     to_file.get("/here");
     eventually(PATIENCE, || read().ends_with("}\n"));
     assert!(read().contains(r#""target":"/here""#), "{}", read());
     assert_eq!(to_file.output(), "");
     assert!(to_file.reload_files());
     to_file.get("/here?2");
-    eventually(PATIENCE, || read().lines().count() == 2 && read().ends_with("}\n"));
+    eventually(PATIENCE, || {
+        read().lines().count() == 2 && read().ends_with("}\n")
+    });
 }
 
 #[test]
@@ -240,7 +309,47 @@ fn two_logs_of_a_route_are_both_written() {
     gateway.get("/x");
     gateway.wait_for_output(r#""target":"/x""#);
     let file = gateway.folder().join("combined.log");
-    eventually(PATIENCE, || fs::read_to_string(&file).unwrap().contains("\"GET /x HTTP/1.1\" 200"));
+    eventually(PATIENCE, || {
+        fs::read_to_string(&file)
+            .unwrap_or_default()
+            .contains("\"GET /x HTTP/1.1\" 200")
+    });
+}
+
+#[test]
+fn a_check_does_not_make_the_file_that_the_gateway_will_write() {
+    let setup = Gateway::setup(
+        "
+        filters: [access_log: { to: { file: access.log } }]
+        routes: [{ respond: { text: here } }]
+        ",
+    );
+    assert_eq!(setup.run("check").code, Some(0));
+    assert!(!setup.folder().join("access.log").exists());
+    let gateway = setup.start();
+    eventually(PATIENCE, || gateway.folder().join("access.log").exists());
+}
+
+#[test]
+fn a_file_that_can_not_be_made_is_told_once_and_tried_again() {
+    let setup = Gateway::setup(
+        "
+        filters: [access_log: { to: { file: access.log } }]
+        routes: [{ respond: { text: here } }]
+        ",
+    );
+    let folder = setup.folder().join("later");
+    std::os::unix::fs::symlink(folder.join("a.log"), setup.folder().join("access.log")).unwrap();
+    let gateway = setup.start();
+    gateway.wait_for_log("access.log can't be opened, its lines are lost: No such file or directory");
+    assert_eq!(gateway.get("/lost").text(), "here");
+    fs::create_dir(&folder).unwrap();
+    gateway.wait_for_log("access.log is open now, 1 lines are lost");
+    assert_eq!(gateway.get("/kept").text(), "here");
+    let read = || fs::read_to_string(folder.join("a.log")).unwrap_or_default();
+    eventually(PATIENCE, || read().ends_with("}\n"));
+    assert!(read().lines().count() == 1 && read().contains("/kept"), "{}", read());
+    assert_eq!(gateway.log().matches("can't be opened").count(), 1);
 }
 
 #[test]
@@ -278,7 +387,10 @@ fn requests_that_end_during_a_stop_have_their_lines() {
     assert!(gateway.wait().success());
     let text = fs::read_to_string(gateway.folder().join("access.log")).unwrap();
     assert_eq!(text.lines().count(), 1, "{text}");
-    assert!(text.contains(r#""status":200"#) && text.ends_with("}\n"), "{text}");
+    assert!(
+        text.contains(r#""status":200"#) && text.ends_with("}\n"),
+        "{text}"
+    );
 }
 
 #[test]
@@ -304,13 +416,18 @@ fn what_a_client_sends_can_not_forge_a_line() {
         assert!(gateway.stop().success());
         let output = gateway.output();
         assert!(output.lines().count() <= hostile.len(), "{output}");
-eprintln!("PROBE {output}");
         for line in output.lines() {
             assert!(line.bytes().all(|byte| byte >= b' '), "{line:?}");
-            assert!(!line.contains("\u{85}") && !line.contains("\u{2028}"), "{line:?}");
+            assert!(
+                !line.contains("\u{85}") && !line.contains("\u{2028}"),
+                "{line:?}"
+            );
             if format == "format: json" {
                 let entry: Value = serde_json::from_str(line).unwrap();
-                assert!(entry["status"] != 999 && entry["forged"] == Value::Null, "{line}");
+                assert!(
+                    entry["status"] != 999 && entry["forged"] == Value::Null,
+                    "{line}"
+                );
             } else {
                 assert!(line.starts_with("127.0.0.1 - - ["), "{line}");
                 assert_eq!(line.matches('"').count(), 6, "{line}");

@@ -6,8 +6,7 @@ use edgeway_tests::{Answer, Echo, Gateway, Setup, load};
 /// bcrypt of `open sesame`, as cheap as can be.
 const ANN: &str = "$2b$04$abcdefghijklmnopqrstuu/LVz6MZlItEy42I2juLihZ66HnQx/cy";
 /// argon2id of `123456`.
-const BOB: &str =
-    "$argon2id$v=19$m=19456,t=2,p=1$x/WaUhncPsQqgxQFgrKcZg$oaprJd12JLyCO5gZ85KRN0dYZQVNF5m+U6uclkAlAgQ";
+const BOB: &str = "$argon2id$v=19$m=19456,t=2,p=1$x/WaUhncPsQqgxQFgrKcZg$oaprJd12JLyCO5gZ85KRN0dYZQVNF5m+U6uclkAlAgQ";
 /// bcrypt of `pä:ss`.
 const CID: &str = "$2b$04$abcdefghijklmnopqrstuuhC0bPoUtF5o8bp2gaL0R3/vQ51MSUoO";
 
@@ -28,7 +27,11 @@ fn setup(echo: &Echo, more: &str) -> Setup {
 }
 
 fn gateway(echo: &Echo, more: &str) -> Gateway {
-    setup(echo, &format!("users: {{ ann: '{ANN}', bob: '{BOB}' }}{more}")).start()
+    setup(
+        echo,
+        &format!("users: {{ ann: '{ANN}', bob: '{BOB}' }}{more}"),
+    )
+    .start()
 }
 
 fn basic(credentials: impl AsRef<[u8]>) -> String {
@@ -61,31 +64,80 @@ fn who_has_the_right_password_enters() {
 fn who_has_not_is_asked_for_it() {
     let echo = Echo::start();
     let gateway = gateway(&echo, "");
-    for wrong in ["ann:123456", "bob:open sesame", "ann:", "ann:open sesame ", "nobody:123456", ":", "ann", ""] {
+    for wrong in [
+        "ann:123456",
+        "bob:open sesame",
+        "ann:",
+        "ann:open sesame ",
+        "nobody:123456",
+        ":",
+        "ann",
+        "",
+    ] {
         let answer = ask(&gateway, wrong);
         assert_eq!(answer.status, 401, "{wrong}");
         let challenge = answer.header("WWW-Authenticate");
-        assert_eq!(challenge, Some(r#"Basic realm="restricted", charset="UTF-8""#));
-        assert_eq!(answer.header("Content-Type"), Some("application/problem+json"));
+        assert_eq!(
+            challenge,
+            Some(r#"Basic realm="restricted", charset="UTF-8""#)
+        );
+        assert_eq!(
+            answer.header("Content-Type"),
+            Some("application/problem+json")
+        );
     }
-    let good = basic("ann:open sesame");
-    for odd in ["Basic", "Basic ", "Basic !!!", "Bearer x", good.trim_start_matches("Basic ")] {
-        assert_eq!(gateway.request("GET", "/").header("Authorization", odd).send().status, 401, "{odd}");
-    }
-    let twice = gateway.request("GET", "/").header("Authorization", &good).header("Authorization", &good);
-    assert_eq!(twice.send().status, 401);
-    assert_eq!(gateway.get("/").status, 401);
-    assert_eq!(gateway.request("OPTIONS", "/").header("Upgrade", "x").send().status, 401);
     assert_eq!(echo.stats().requests, 0);
     let line = gateway.wait_for_output("wrong name or password");
-    assert!(line.contains(r#""filter":"basic_auth""#) && !line.contains("123456"), "{line}");
+    assert!(line.contains(r#""filter":"basic_auth""#), "{line}");
+    assert!(!gateway.output().contains("123456"));
+}
+
+#[test]
+fn nothing_but_a_name_and_a_password_is_let_in() {
+    let echo = Echo::start();
+    let gateway = gateway(&echo, "");
+    let good = basic("ann:open sesame");
+    for odd in [
+        "Basic",
+        "Basic ",
+        "Basic !!!",
+        "Bearer x",
+        good.trim_start_matches("Basic "),
+    ] {
+        assert_eq!(
+            gateway
+                .request("GET", "/")
+                .header("Authorization", odd)
+                .send()
+                .status,
+            401,
+            "{odd}"
+        );
+    }
+    let twice = gateway
+        .request("GET", "/")
+        .header("Authorization", &good)
+        .header("Authorization", &good);
+    assert_eq!(twice.send().status, 401);
+    assert_eq!(gateway.get("/").status, 401);
+    assert_eq!(
+        gateway
+            .request("OPTIONS", "/")
+            .header("Upgrade", "x")
+            .send()
+            .status,
+        401
+    );
+    assert_eq!(echo.stats().requests, 0);
 }
 
 #[test]
 fn users_may_stand_in_a_file() {
     let echo = Echo::start();
     let file = format!("# the users\nann:{ANN}\n\ncid:{CID}\n");
-    let gateway = setup(&echo, "users_file: users.htpasswd").file("users.htpasswd", file).start();
+    let gateway = setup(&echo, "users_file: users.htpasswd")
+        .file("users.htpasswd", file)
+        .start();
     assert_eq!(ask(&gateway, "ann:open sesame").status, 200);
     // The first colon ends the name, and a password is UTF-8.
     assert_eq!(ask(&gateway, "cid:pä:ss").status, 200);
@@ -95,6 +147,16 @@ fn users_may_stand_in_a_file() {
     assert!(gateway.reload_files());
     assert_eq!(ask(&gateway, "ann:open sesame").status, 401);
     assert_eq!(ask(&gateway, "bob:123456").status, 200);
+}
+
+#[test]
+fn a_hash_may_come_from_the_environment() {
+    let echo = Echo::start();
+    let gateway = setup(&echo, "users: { ann: env:ANN }")
+        .env("ANN", ANN)
+        .start();
+    assert_eq!(ask(&gateway, "ann:open sesame").status, 200);
+    assert_eq!(ask(&gateway, &format!("ann:{ANN}")).status, 401);
 }
 
 #[test]
@@ -109,8 +171,13 @@ fn the_realm_is_what_the_browser_shows() {
 fn the_upstream_is_told_the_name_by_the_gateway_alone() {
     let echo = Echo::start();
     let gateway = gateway(&echo, ", header: X-Auth-User");
-    let request = gateway.request("GET", "/").header("Authorization", basic("ann:open sesame"));
-    let answer = request.header("X-Auth-User", "root").header("X_Auth_User", "root").send();
+    let request = gateway
+        .request("GET", "/")
+        .header("Authorization", basic("ann:open sesame"));
+    let answer = request
+        .header("X-Auth-User", "root")
+        .header("X_Auth_User", "root")
+        .send();
     assert_eq!(answer.received("x-auth-user"), ["ann"]);
     assert_eq!(answer.received("x_auth_user"), [""; 0]);
 }
@@ -130,13 +197,23 @@ fn many_guesses_at_once_do_not_keep_a_user_out() {
     let good = basic("ann:open sesame");
     assert_eq!(ask(&gateway, "ann:open sesame").status, 200);
     let guesses = load(gateway.address(), 16, 64, |connection| {
-        connection.request("GET", "/").header("Authorization", basic("bob:guess"))
+        connection
+            .request("GET", "/")
+            .header("Authorization", basic("bob:guess"))
     });
     assert_eq!(guesses.with_status(200), 0);
     // 503: nobody had time to verify.
-    assert_eq!(guesses.count(|answer| [401, 503].contains(&answer.status)),
+    assert_eq!(
+        guesses.count(|answer| [401, 503].contains(&answer.status)),
         64
     );
     let mut connection = gateway.connect();
-    assert_eq!(connection.request("GET", "/").header("Authorization", good).send().status, 200);
+    assert_eq!(
+        connection
+            .request("GET", "/")
+            .header("Authorization", good)
+            .send()
+            .status,
+        200
+    );
 }

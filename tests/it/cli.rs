@@ -11,7 +11,7 @@ use edgeway_tests::{Finished, Gateway, PATIENCE, eventually, program};
 
 const HELLO: &str = "routes: [{ respond: { text: hello } }]";
 
-fn edgeway(arguments: &[&str]) -> Finished {
+pub(crate) fn edgeway(arguments: &[&str]) -> Finished {
     finished(
         Command::new(program("edgeway"))
             .args(arguments)

@@ -23,12 +23,17 @@ fn gateway(echo: &Echo, cors: &str) -> Gateway {
 const APP: &str = "https://app.example.com";
 
 fn from(gateway: &Gateway, target: &str, origin: &str) -> Answer {
-    gateway.request("GET", target).header("Origin", origin).send()
+    gateway
+        .request("GET", target)
+        .header("Origin", origin)
+        .send()
 }
 
 fn preflight(gateway: &Gateway, target: &str, origin: &str) -> Answer {
     let request = gateway.request("OPTIONS", target).header("Origin", origin);
-    request.header("Access-Control-Request-Method", "PUT").send()
+    request
+        .header("Access-Control-Request-Method", "PUT")
+        .send()
 }
 
 fn allowed(answer: &Answer) -> Option<&str> {
@@ -46,9 +51,18 @@ fn a_preflight_is_answered_with_what_is_allowed() {
     let answer = preflight(&gateway, "/echo", APP);
     assert_eq!((answer.status, answer.body.len()), (204, 0));
     assert_eq!(allowed(&answer), Some(APP));
-    assert_eq!(answer.header("Access-Control-Allow-Methods"), Some("GET, PUT, DELETE"));
-    assert_eq!(answer.header("Access-Control-Allow-Headers"), Some("Content-Type, X-Shop"));
-    assert_eq!(answer.header("Access-Control-Allow-Credentials"), Some("true"));
+    assert_eq!(
+        answer.header("Access-Control-Allow-Methods"),
+        Some("GET, PUT, DELETE")
+    );
+    assert_eq!(
+        answer.header("Access-Control-Allow-Headers"),
+        Some("Content-Type, X-Shop")
+    );
+    assert_eq!(
+        answer.header("Access-Control-Allow-Credentials"),
+        Some("true")
+    );
     assert_eq!(answer.header("Access-Control-Max-Age"), Some("7200"));
     assert_eq!(echo.stats().requests, 0);
 }
@@ -58,22 +72,37 @@ fn what_is_not_configured_is_the_least() {
     let echo = Echo::start();
     let gateway = gateway(&echo, "origins: [https://app.example.com]");
     let answer = preflight(&gateway, "/echo", APP);
-    assert_eq!(answer.header("Access-Control-Allow-Methods"), Some("GET, HEAD, POST"));
+    assert_eq!(
+        answer.header("Access-Control-Allow-Methods"),
+        Some("GET, HEAD, POST")
+    );
     assert_eq!(answer.header("Access-Control-Allow-Headers"), None);
     assert_eq!(answer.header("Access-Control-Allow-Credentials"), None);
     assert_eq!(answer.header("Access-Control-Max-Age"), Some("600"));
-    assert_eq!(from(&gateway, "/echo", APP).header("Access-Control-Expose-Headers"), None);
+    assert_eq!(
+        from(&gateway, "/echo", APP).header("Access-Control-Expose-Headers"),
+        None
+    );
 }
 
 #[test]
 fn a_response_says_what_a_page_may_read() {
     let echo = Echo::start();
-    let gateway = gateway(&echo, "origins: [https://app.example.com], expose: [X-Total, X-Page], credentials: true");
+    let gateway = gateway(
+        &echo,
+        "origins: [https://app.example.com], expose: [X-Total, X-Page], credentials: true",
+    );
     let answer = from(&gateway, "/echo?header=Vary:Accept-Encoding", APP);
     assert_eq!(answer.status, 200);
     assert_eq!(allowed(&answer), Some(APP));
-    assert_eq!(answer.header("Access-Control-Expose-Headers"), Some("X-Total, X-Page"));
-    assert_eq!(answer.header("Access-Control-Allow-Credentials"), Some("true"));
+    assert_eq!(
+        answer.header("Access-Control-Expose-Headers"),
+        Some("X-Total, X-Page")
+    );
+    assert_eq!(
+        answer.header("Access-Control-Allow-Credentials"),
+        Some("true")
+    );
     assert_eq!(answer.header("Access-Control-Allow-Methods"), None);
     assert_eq!(answer.header_all("Vary"), ["Accept-Encoding", "Origin"]);
 }
@@ -96,7 +125,10 @@ fn a_refusal_of_the_gateway_can_be_read_by_a_page() {
 #[test]
 fn other_origins_are_not_allowed() {
     let echo = Echo::start();
-    let gateway = gateway(&echo, "origins: [https://app.example.com, 'https://*.example.org'], credentials: true");
+    let gateway = gateway(
+        &echo,
+        "origins: [https://app.example.com, 'https://*.example.org'], credentials: true",
+    );
     for origin in [
         "https://evil.example",
         "http://app.example.com",
@@ -110,7 +142,11 @@ fn other_origins_are_not_allowed() {
     ] {
         let answer = from(&gateway, "/echo", origin);
         assert_eq!((answer.status, allowed(&answer)), (200, None), "{origin}");
-        assert_eq!(answer.header("Access-Control-Allow-Credentials"), None, "{origin}");
+        assert_eq!(
+            answer.header("Access-Control-Allow-Credentials"),
+            None,
+            "{origin}"
+        );
         assert_eq!(answer.header("Vary"), Some("Origin"), "{origin}");
         let answer = preflight(&gateway, "/echo", origin);
         assert_eq!((answer.status, allowed(&answer)), (403, None), "{origin}");
@@ -124,7 +160,10 @@ fn other_origins_are_not_allowed() {
 #[test]
 fn a_star_allows_all_and_is_the_same_for_all() {
     let echo = Echo::start();
-    let gateway = gateway(&echo, "origins: ['*'], methods: ['*'], headers: ['*'], expose: ['*']");
+    let gateway = gateway(
+        &echo,
+        "origins: ['*'], methods: ['*'], headers: ['*'], expose: ['*']",
+    );
     for origin in [APP, "https://other.example", "null"] {
         let answer = from(&gateway, "/echo", origin);
         assert_eq!(allowed(&answer), Some("*"));
@@ -141,7 +180,8 @@ fn a_star_allows_all_and_is_the_same_for_all() {
 fn what_the_upstream_says_about_cors_is_replaced() {
     let echo = Echo::start();
     let gateway = gateway(&echo, "origins: [https://app.example.com]");
-    let target = "/echo?header=Access-Control-Allow-Origin:*&header=Access-Control-Allow-Credentials:true";
+    let target =
+        "/echo?header=Access-Control-Allow-Origin:*&header=Access-Control-Allow-Credentials:true";
     let answer = from(&gateway, target, APP);
     assert_eq!(allowed(&answer), Some(APP));
     assert_eq!(answer.header("Access-Control-Allow-Credentials"), None);
@@ -156,7 +196,10 @@ fn any_other_options_is_for_the_upstream() {
     let gateway = gateway(&echo, "origins: [https://app.example.com]");
     let plain = gateway.request("OPTIONS", "/echo").send();
     assert_eq!(plain.json()["method"], "OPTIONS");
-    let no_preflight = gateway.request("OPTIONS", "/echo").header("Origin", APP).send();
+    let no_preflight = gateway
+        .request("OPTIONS", "/echo")
+        .header("Origin", APP)
+        .send();
     assert_eq!(no_preflight.json()["method"], "OPTIONS");
     assert_eq!(echo.stats().requests, 2);
 }

@@ -42,14 +42,23 @@ fn checked(tenants: &str) -> Finished {
 fn a_known_tenant_enters_and_an_unknown_one_does_not() {
     // #96
     let gateway = setup(SHOP).start();
-    let known = gateway.request("GET", "/shop/").header("X-Tenant", "acme").send();
+    let known = gateway
+        .request("GET", "/shop/")
+        .header("X-Tenant", "acme")
+        .send();
     assert_eq!((known.status, known.text()), (200, "welcome"));
     // #7
     assert_eq!(known.header("X-Tenant"), Some("acme"));
 
-    let unknown = gateway.request("GET", "/shop/").header("X-Tenant", "initech").send();
+    let unknown = gateway
+        .request("GET", "/shop/")
+        .header("X-Tenant", "initech")
+        .send();
     assert_eq!(unknown.status, 403);
-    assert_eq!(unknown.header("Content-Type"), Some("application/problem+json"));
+    assert_eq!(
+        unknown.header("Content-Type"),
+        Some("application/problem+json")
+    );
     assert_eq!(unknown.json()["title"], "Forbidden");
     assert_eq!(gateway.get("/shop/").status, 403);
     assert_eq!(gateway.get("/").status, 404);
@@ -58,7 +67,9 @@ fn a_known_tenant_enters_and_an_unknown_one_does_not() {
 #[test]
 fn its_refusal_goes_up_the_chain_of_the_standard_filters() {
     let gateway = setup(SHOP).start();
-    let request = gateway.request("GET", "/shop/").header("Origin", "https://app.example.com");
+    let request = gateway
+        .request("GET", "/shop/")
+        .header("Origin", "https://app.example.com");
     let refused = request.header("X-Tenant", "initech").send();
     assert_eq!(refused.status, 403);
     let id = refused.header("X-Request-Id").expect("an id");
@@ -88,8 +99,16 @@ fn a_misspelt_key_of_it_is_told_with_its_place_and_the_right_word() {
 #[test]
 fn a_value_of_the_wrong_type_is_told_with_its_place() {
     for (written, place, path) in [
-        ("{ allow: acme }", "edgeway.yaml:4:27", "routes[0].filters[1].tenants.allow"),
-        ("{ allow: [acme, [globex]] }", "edgeway.yaml:4:34", "routes[0].filters[1].tenants.allow[1]"),
+        (
+            "{ allow: acme }",
+            "edgeway.yaml:4:27",
+            "routes[0].filters[1].tenants.allow",
+        ),
+        (
+            "{ allow: [acme, [globex]] }",
+            "edgeway.yaml:4:34",
+            "routes[0].filters[1].tenants.allow[1]",
+        ),
         ("{}", "edgeway.yaml:4:9", "routes[0].filters[1].tenants"),
         ("acme", "edgeway.yaml:4:18", "routes[0].filters[1].tenants"),
     ] {
@@ -104,29 +123,55 @@ fn a_value_of_the_wrong_type_is_told_with_its_place() {
 fn a_running_gateway_keeps_the_old_configuration_when_the_new_one_misspells_it() {
     let gateway = setup(SHOP).start();
     assert!(!gateway.reload(&SHOP.replace("allow:", "alow:")));
-    let known = gateway.request("GET", "/shop/").header("X-Tenant", "acme").send();
+    let known = gateway
+        .request("GET", "/shop/")
+        .header("X-Tenant", "acme")
+        .send();
     assert_eq!(known.status, 200);
     assert!(gateway.reload(&SHOP.replace("globex", "initech")));
-    let other = gateway.request("GET", "/shop/").header("X-Tenant", "initech").send();
+    let other = gateway
+        .request("GET", "/shop/")
+        .header("X-Tenant", "initech")
+        .send();
     assert_eq!(other.status, 200);
 }
 
 #[test]
 fn it_is_listed_and_shown_in_its_chain() {
-    let listed = Command::new(program(PROGRAM)).arg("filters").output().unwrap();
+    let listed = Command::new(program(PROGRAM))
+        .arg("filters")
+        .output()
+        .unwrap();
     let listed = String::from_utf8(listed.stdout).unwrap();
-    let names: Vec<_> = listed.lines().filter_map(|line| line.split_whitespace().next()).collect();
-    assert!(names.contains(&"tenants") && names.contains(&"jwt"), "{listed}");
+    let names: Vec<_> = listed
+        .lines()
+        .filter_map(|line| line.split_whitespace().next())
+        .collect();
+    assert!(
+        names.contains(&"tenants") && names.contains(&"jwt"),
+        "{listed}"
+    );
 
     let routes = setup(SHOP).run("routes");
     assert_eq!(routes.code, Some(0), "{}", routes.log);
-    let row = routes.output.lines().find(|line| line.contains("/shop/")).unwrap();
-    assert!(row.contains("request_id > access_log > cors > headers > tenants > headers"), "{row}");
+    let row = routes
+        .output
+        .lines()
+        .find(|line| line.contains("/shop/"))
+        .unwrap();
+    assert!(
+        row.contains("request_id > access_log > cors > headers > tenants > headers"),
+        "{row}"
+    );
 }
 
 #[test]
 fn the_gateway_itself_does_not_know_it() {
     let finished = Gateway::setup(SHOP).run("check");
     assert_eq!(finished.code, Some(2));
-    assert!(finished.log.contains("unknown filter `tenants`"), "{}", finished.log);
+    assert!(
+        finished.log.contains("unknown filter `tenants`"),
+        "{}",
+        finished.log
+    );
 }

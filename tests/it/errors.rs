@@ -138,17 +138,25 @@ fn an_endpoint_that_can_not_be_reached_is_504_after_its_time() {
     assert!((300..4000).contains(&passed), "{passed}");
 }
 
+/// Its answer is waited for all the same: it may have refused the upload.
 #[test]
 fn an_endpoint_that_does_not_read_is_504_after_its_time() {
-    let upstream = Upstream::raw(|mut caller| {
+    let (gone, is_gone) = std::sync::mpsc::channel::<()>();
+    let is_gone = std::sync::Mutex::new(is_gone);
+    let upstream = Upstream::raw(move |mut caller| {
         caller.head();
-        std::thread::park_timeout(std::time::Duration::from_secs(20));
+        // Holds the connection and reads nothing until the test is over.
+        is_gone.lock().unwrap().recv().ok();
     });
-    let gateway = in_front_of(&upstream, "write: 300ms");
+    let gateway = in_front_of(&upstream, "write: 300ms, read: 300ms");
+    let start = Instant::now();
     let upload = gateway.request("POST", "/app").body(vec![b'a'; 30_000_000]);
     let answer = upload.send();
     assert_problem(&answer, 504, "Gateway Timeout");
     assert!(!answer.reusable);
+    let passed = start.elapsed().as_millis();
+    assert!((600..10_000).contains(&passed), "{passed}");
+    drop(gone);
 }
 
 /// A body that stops in the middle is seen as such: the head is gone already.

@@ -22,7 +22,9 @@ fn gateway(echo: &Echo, filters: &str) -> Gateway {
 
 fn ask(gateway: &Gateway, headers: &[(&str, &str)]) -> Answer {
     let request = gateway.request("GET", "/echo");
-    let add = |request: edgeway_tests::Request<'static>, (name, value): &(&str, &str)| request.header(name, value);
+    let add = |request: edgeway_tests::Request<'static>, (name, value): &(&str, &str)| {
+        request.header(name, value)
+    };
     headers.iter().fold(request, add).send()
 }
 
@@ -92,7 +94,10 @@ fn response_headers_are_removed_set_and_appended() {
 #[test]
 fn replies_of_the_gateway_are_edited_too() {
     let echo = Echo::start();
-    let gateway = gateway(&echo, "headers: { response: { remove: [X-Internal-*], set: { X-Own: edited } } }");
+    let gateway = gateway(
+        &echo,
+        "headers: { response: { remove: [X-Internal-*], set: { X-Own: edited } } }",
+    );
     let answer = gateway.get("/here");
     assert_eq!(answer.text(), "here");
     assert_eq!(answer.header("X-Own"), Some("edited"));
@@ -123,21 +128,55 @@ fn refusals_below_and_unknown_paths_are_edited_too() {
 fn values_come_from_the_request() {
     let echo = Echo::start();
     let values = [
-        "client_ip", "peer_ip", "scheme", "host", "authority", "method", "path", "query", "target",
-        "route", "header.x-in", "cookie.theme", "query.page",
+        "client_ip",
+        "peer_ip",
+        "scheme",
+        "host",
+        "authority",
+        "method",
+        "path",
+        "query",
+        "target",
+        "route",
+        "header.x-in",
+        "cookie.theme",
+        "query.page",
     ];
-    let set: Vec<_> = values.iter().enumerate().map(|(number, value)| format!("X-V{number}: '<{{{value}}}>'")).collect();
-    let gateway = gateway(&echo, &format!("headers: {{ request: {{ set: {{ {} }} }} }}", set.join(", ")));
+    let set: Vec<_> = values
+        .iter()
+        .enumerate()
+        .map(|(number, value)| format!("X-V{number}: '<{{{value}}}>'"))
+        .collect();
+    let gateway = gateway(
+        &echo,
+        &format!(
+            "headers: {{ request: {{ set: {{ {} }} }} }}",
+            set.join(", ")
+        ),
+    );
     let answer = gateway
         .request("GET", "//echo?page=a%20b&x=1")
         .host("shop.example:8080")
         .header("X-In", "given")
         .header("Cookie", "a=b; theme=dark")
         .send();
-    let seen: Vec<_> = (0..values.len()).map(|number| answer.received(&format!("x-v{number}")).join("|")).collect();
+    let seen: Vec<_> = (0..values.len())
+        .map(|number| answer.received(&format!("x-v{number}")).join("|"))
+        .collect();
     let wanted = [
-        "<127.0.0.1>", "<127.0.0.1>", "<http>", "<shop.example>", "<shop.example:8080>", "<GET>",
-        "</echo>", "<page=a%20b&x=1>", "<//echo?page=a%20b&x=1>", "<echoing>", "<given>", "<dark>", "<a b>",
+        "<127.0.0.1>",
+        "<127.0.0.1>",
+        "<http>",
+        "<shop.example>",
+        "<shop.example:8080>",
+        "<GET>",
+        "</echo>",
+        "<page=a%20b&x=1>",
+        "<//echo?page=a%20b&x=1>",
+        "<echoing>",
+        "<given>",
+        "<dark>",
+        "<a b>",
     ];
     assert_eq!(seen, wanted);
 }
@@ -145,7 +184,10 @@ fn values_come_from_the_request() {
 #[test]
 fn a_header_can_be_renamed() {
     let echo = Echo::start();
-    let gateway = gateway(&echo, "headers: { request: { remove: [X-Old], set: { X-New: '{header.x-old}' } } }");
+    let gateway = gateway(
+        &echo,
+        "headers: { request: { remove: [X-Old], set: { X-New: '{header.x-old}' } } }",
+    );
     let answer = ask(&gateway, &[("X-Old", "value"), ("X-New", "forged")]);
     assert_eq!(answer.received("x-old"), [""; 0]);
     assert_eq!(answer.received("x-new"), ["value"]);
@@ -161,7 +203,11 @@ fn a_value_can_not_break_out_of_its_header() {
         &echo,
         "headers: { request: { set: { X-Page: '{query.page}' } }, response: { set: { X-Page: '{query.page}' } } }",
     );
-    for target in ["/echo?page=a%0d%0aX-Admin:%201", "/echo?page=a%0aX-Admin:%201", "/echo?page=a%00b"] {
+    for target in [
+        "/echo?page=a%0d%0aX-Admin:%201",
+        "/echo?page=a%0aX-Admin:%201",
+        "/echo?page=a%00b",
+    ] {
         let answer = gateway.get(target);
         assert_eq!(answer.header("X-Admin"), None, "{target}");
         assert_eq!(answer.received("x-admin"), [""; 0], "{target}");
@@ -187,6 +233,10 @@ fn responses_come_up_the_chain() {
         "headers: { response: { append: { X-Trail: first } } }, headers: { response: { append: { X-Trail: second } } }",
     );
     for target in ["/echo", "/here"] {
-        assert_eq!(gateway.get(target).header_all("X-Trail"), ["second", "first"], "{target}");
+        assert_eq!(
+            gateway.get(target).header_all("X-Trail"),
+            ["second", "first"],
+            "{target}"
+        );
     }
 }

@@ -93,6 +93,25 @@ fn a_refusal_keeps_the_connection() {
 }
 
 #[test]
+fn a_refusal_does_not_wait_for_a_large_body() {
+    let echo = edgeway_tests::Echo::start();
+    let gateway = gateway(&echo, "");
+    let refused = gateway
+        .request("POST", "/")
+        .body("x".repeat(1 << 20))
+        .send();
+    assert_eq!((refused.status, refused.reusable), (401, false));
+    let refused = gateway.request("POST", "/").chunks(["a", "b"]).send();
+    assert_eq!((refused.status, refused.reusable), (401, false));
+    let request = gateway
+        .request("POST", "/")
+        .header("Expect", "100-continue");
+    let refused = request.body("x").send();
+    assert_eq!((refused.status, refused.interim.len()), (401, 0));
+    assert_eq!(echo.stats().requests, 0);
+}
+
+#[test]
 fn the_realm_is_edgeway_if_not_given() {
     let echo = edgeway_tests::Echo::start();
     let gateway = gateway(&echo, "");

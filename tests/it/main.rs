@@ -8,14 +8,23 @@
     reason = "a test may panic, and so may what it is made of"
 )]
 
+mod access_log;
+mod basic_auth;
 mod bodies;
 mod cli;
 mod config;
+mod cors;
+mod custom_filter;
+mod docs;
 mod errors;
 mod forwarding;
+mod headers;
+mod identity;
 mod jwt;
 mod reload;
+mod request_id;
 mod routing;
 mod stopping;
 mod targets;
+mod tutorial;
 mod upstreams;

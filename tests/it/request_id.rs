@@ -43,7 +43,10 @@ fn upstream_client_and_log_have_the_same_id() {
     let gateway = gateway(&echo, "request_id", "");
     let answer = gateway.get("/echo?1");
     let own = id(&answer);
-    assert!(own.len() == 32 && own.bytes().all(|byte| byte.is_ascii_hexdigit()), "{own}");
+    assert!(
+        own.len() == 32 && own.bytes().all(|byte| byte.is_ascii_hexdigit()),
+        "{own}"
+    );
     assert_eq!(answer.received("x-request-id"), [own]);
     assert_eq!(logged(&gateway, "/echo?1"), own);
     assert_ne!(id(&gateway.get("/echo?2")), own);
@@ -58,7 +61,10 @@ fn a_problem_names_the_id_too() {
     assert_eq!(problem.json()["request_id"], id(&problem));
     assert_eq!(logged(&gateway, "/nowhere"), id(&problem));
 
-    let page = gateway.request("GET", "/nowhere").header("Accept", "text/html").send();
+    let page = gateway
+        .request("GET", "/nowhere")
+        .header("Accept", "text/html")
+        .send();
     assert!(page.text().contains(id(&page)), "{}", page.text());
 }
 
@@ -99,7 +105,12 @@ fn an_id_that_could_harm_a_log_is_replaced() {
         assert_eq!(id(&answer).len(), 32, "{odd}");
     }
     let longest = "x".repeat(128);
-    for fine in ["a", &longest, "00-4bf92f3577b34da6a3ce929d0e0e4736-01", "A_b.c=d+e/f:g@h"] {
+    for fine in [
+        "a",
+        &longest,
+        "00-4bf92f3577b34da6a3ce929d0e0e4736-01",
+        "A_b.c=d+e/f:g@h",
+    ] {
         assert_eq!(id(&sent(&gateway, fine, None)), fine);
     }
 }
@@ -107,8 +118,15 @@ fn an_id_that_could_harm_a_log_is_replaced() {
 #[test]
 fn the_header_may_have_another_name() {
     let echo = Echo::start();
-    let gateway = gateway(&echo, "request_id: { header: X-Correlation, trust: always }", "");
-    let answer = gateway.request("GET", "/echo").header("X-Correlation", "abc").send();
+    let gateway = gateway(
+        &echo,
+        "request_id: { header: X-Correlation, trust: always }",
+        "",
+    );
+    let answer = gateway
+        .request("GET", "/echo")
+        .header("X-Correlation", "abc")
+        .send();
     assert_eq!(answer.header("X-Correlation"), Some("abc"));
     assert_eq!(answer.received("x-correlation"), ["abc"]);
     assert_eq!(answer.header("X-Request-Id"), None);

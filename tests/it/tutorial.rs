@@ -25,8 +25,14 @@ impl Tutorial {
         let auth = Auth::start(SECRET);
         let products = [Product::start("product-1"), Product::start("product-2")];
         let yaml = configuration(&auth, &products);
-        let gateway = Gateway::setup(&yaml).env("EDGEWAY_JWT_SECRET", SECRET).start();
-        Self { auth, products, gateway }
+        let gateway = Gateway::setup(&yaml)
+            .env("EDGEWAY_JWT_SECRET", SECRET)
+            .start();
+        Self {
+            auth,
+            products,
+            gateway,
+        }
     }
 
     fn log_in(&self, user: &str) -> String {
@@ -37,11 +43,16 @@ impl Tutorial {
 
     fn log_in_with(&self, user: &str, password: &str) -> Answer {
         let request = self.gateway.request("POST", "/public/auth/login");
-        request.header("Authorization", basic(user, password)).send()
+        request
+            .header("Authorization", basic(user, password))
+            .send()
     }
 
     fn product(&self, token: &str) -> Answer {
-        self.gateway.request("GET", "/protected/product/1/").bearer(token).send()
+        self.gateway
+            .request("GET", "/protected/product/1/")
+            .bearer(token)
+            .send()
     }
 
     /// The same once the list of revoked tokens is there, which is fetched after the start.
@@ -99,7 +110,12 @@ fn basic(user: &str, password: &str) -> String {
 
 /// A token like those of the auth service, of this secret.
 fn forged(claims: &serde_json::Value, secret: &str) -> String {
-    raw(r#"{"alg":"HS256"}"#, claims.to_string(), jsonwebtoken::Algorithm::HS256, secret)
+    raw(
+        r#"{"alg":"HS256"}"#,
+        claims.to_string(),
+        jsonwebtoken::Algorithm::HS256,
+        secret,
+    )
 }
 
 #[test]
@@ -116,7 +132,11 @@ fn the_three_checks_of_the_tutorial() {
 
     let public = tutorial.gateway.get("/public/product/all");
     assert_eq!(public.status, 200);
-    assert!(public.json()["data"].as_array().is_some_and(|all| !all.is_empty()));
+    assert!(
+        public.json()["data"]
+            .as_array()
+            .is_some_and(|all| !all.is_empty())
+    );
 }
 
 #[test]
@@ -136,7 +156,10 @@ fn the_three_checks_hold_for_the_configuration_of_the_repository() {
             text.replace(port, ours)
         })
     });
-    assert_eq!(tutorial.gateway.get("/").json(), json!({ "message": "Hello world" }));
+    assert_eq!(
+        tutorial.gateway.get("/").json(),
+        json!({ "message": "Hello world" })
+    );
     let admin = tutorial.log_in("admin");
     assert_eq!(tutorial.product_when_ready(&admin).status, 200);
     assert_eq!(tutorial.product(&tutorial.log_in("gues")).status, 403);
@@ -144,7 +167,9 @@ fn the_three_checks_hold_for_the_configuration_of_the_repository() {
     assert_eq!(tutorial.gateway.get("/protected/product/1/").status, 401);
     assert_eq!(tutorial.seen(), before);
     assert_eq!(tutorial.gateway.get("/public/product/all").status, 200);
-    let info = tutorial.gateway.get(&format!("/public/auth/token/info?access_token={admin}"));
+    let info = tutorial
+        .gateway
+        .get(&format!("/public/auth/token/info?access_token={admin}"));
     assert_eq!(info.json()["username"], "admin");
     // What is for the gateway alone.
     assert_eq!(tutorial.gateway.get("/public/auth/revocations").status, 404);
@@ -169,7 +194,14 @@ fn no_request_without_a_good_token_reaches_a_service() {
         ("of another secret", forged(&claims, "another-secret")),
         ("expired", forged(&expired, SECRET)),
         ("tampered with", tampered),
-        ("unsigned", format!("{}.{}.", base64(r#"{"alg":"none"}"#), base64(claims.to_string()))),
+        (
+            "unsigned",
+            format!(
+                "{}.{}.",
+                base64(r#"{"alg":"none"}"#),
+                base64(claims.to_string())
+            ),
+        ),
     ];
     for (name, token) in bad {
         let answer = tutorial.product(&token);
@@ -177,7 +209,12 @@ fn no_request_without_a_good_token_reaches_a_service() {
     }
     // #85: one rule for everything below, whatever the service has there.
     for method in ["GET", "POST", "PUT", "DELETE", "HEAD", "OPTIONS"] {
-        for target in ["/protected/product/1/", "/protected/product", "/protected/", "/protected/nothing"] {
+        for target in [
+            "/protected/product/1/",
+            "/protected/product",
+            "/protected/",
+            "/protected/nothing",
+        ] {
             let answer = tutorial.gateway.request(method, target).send();
             assert_eq!(answer.status, 401, "{method} {target}");
         }
@@ -190,7 +227,11 @@ fn a_refusal_of_the_gateway_is_json_with_the_right_status() {
     // #94, T13
     let tutorial = Tutorial::start();
     let unauthorized = tutorial.gateway.get("/protected/product/1/");
-    let bad = tutorial.gateway.request("GET", "/protected/product/1/").host("a b").send();
+    let bad = tutorial
+        .gateway
+        .request("GET", "/protected/product/1/")
+        .host("a b")
+        .send();
     let nowhere = tutorial.gateway.get("/nowhere");
     for (answer, status, title) in [
         (unauthorized, 401, "Unauthorized"),
@@ -198,7 +239,10 @@ fn a_refusal_of_the_gateway_is_json_with_the_right_status() {
         (nowhere, 404, "Not Found"),
     ] {
         assert_eq!(answer.status, status);
-        assert_eq!(answer.header("Content-Type"), Some("application/problem+json"));
+        assert_eq!(
+            answer.header("Content-Type"),
+            Some("application/problem+json")
+        );
         assert_eq!(answer.json()["status"], status);
         assert_eq!(answer.json()["title"], title);
     }
@@ -215,9 +259,20 @@ fn a_log_in_needs_the_right_password() {
     for (user, password) in [("admin", "1234567"), ("admin", ""), ("nobody", "123456")] {
         let answer = tutorial.log_in_with(user, password);
         assert_eq!(answer.status, 401, "{user}");
-        assert!(answer.header("WWW-Authenticate").is_some_and(|it| it.starts_with("Basic")));
+        assert!(
+            answer
+                .header("WWW-Authenticate")
+                .is_some_and(|it| it.starts_with("Basic"))
+        );
     }
-    assert_eq!(tutorial.gateway.request("POST", "/public/auth/login").send().status, 401);
+    assert_eq!(
+        tutorial
+            .gateway
+            .request("POST", "/public/auth/login")
+            .send()
+            .status,
+        401
+    );
 }
 
 #[test]
@@ -229,13 +284,18 @@ fn a_token_tells_its_claims_and_the_log_does_not_tell_the_token() {
     let info = tutorial.gateway.get(&target);
     assert_eq!(info.status, 200);
     let claims = info.json();
-    assert_eq!((&claims["username"], &claims["role"]), (&json!("gues"), &json!("gues")));
+    assert_eq!(
+        (&claims["username"], &claims["role"]),
+        (&json!("gues"), &json!("gues"))
+    );
     let lifetime = claims["exp"].as_u64().unwrap() - claims["iat"].as_u64().unwrap();
     assert_eq!(lifetime, 60 * 60);
 
     let line = tutorial.gateway.wait_for_output("/token/info");
     assert!(line.contains("access_token=***&x=1"), "{line}");
-    let bad = tutorial.gateway.get("/public/auth/token/info?access_token=nonsense");
+    let bad = tutorial
+        .gateway
+        .get("/public/auth/token/info?access_token=nonsense");
     assert_eq!(bad.status, 401);
     for part in token.split('.') {
         assert!(!tutorial.gateway.output().contains(part));
@@ -247,11 +307,21 @@ fn a_token_tells_its_claims_and_the_log_does_not_tell_the_token() {
 fn a_role_has_its_permissions() {
     // #90
     let tutorial = Tutorial::start();
-    let of = |role: &str| tutorial.gateway.get(&format!("/public/auth/permissions?role={role}"));
+    let of = |role: &str| {
+        tutorial
+            .gateway
+            .get(&format!("/public/auth/permissions?role={role}"))
+    };
     let admin = of("admin").json();
-    assert!(admin.as_array().unwrap().contains(&json!("product:view")), "{admin}");
+    assert!(
+        admin.as_array().unwrap().contains(&json!("product:view")),
+        "{admin}"
+    );
     let gues = of("gues").json();
-    assert!(!gues.as_array().unwrap().contains(&json!("product:view")), "{gues}");
+    assert!(
+        !gues.as_array().unwrap().contains(&json!("product:view")),
+        "{gues}"
+    );
     assert_eq!(of("nobody").status, 404);
 }
 
@@ -262,13 +332,23 @@ fn a_token_is_refused_soon_after_its_log_out() {
     let (one, two) = (tutorial.log_in("admin"), tutorial.log_in("admin"));
     assert_eq!(tutorial.product_when_ready(&one).status, 200);
     assert_eq!(tutorial.product(&two).status, 200);
-    let log_out = tutorial.gateway.request("POST", "/public/auth/logout").bearer(&one).send();
+    let log_out = tutorial
+        .gateway
+        .request("POST", "/public/auth/logout")
+        .bearer(&one)
+        .send();
     assert_eq!(log_out.status, 200);
     eventually(PATIENCE, || tutorial.product(&one).status == 401);
     assert_eq!(tutorial.product(&two).status, 200);
     // It stays revoked when the service that knows is gone, and so does nothing else.
     drop(tutorial.auth);
-    let product = |token: &str| tutorial.gateway.request("GET", "/protected/product/1/").bearer(token).send();
+    let product = |token: &str| {
+        tutorial
+            .gateway
+            .request("GET", "/protected/product/1/")
+            .bearer(token)
+            .send()
+    };
     assert_eq!(product(&one).status, 401);
     assert_eq!(product(&two).status, 200);
 }
@@ -277,7 +357,12 @@ fn a_token_is_refused_soon_after_its_log_out() {
 fn the_instances_take_turns() {
     // #31, #43
     let tutorial = Tutorial::start();
-    let source = || tutorial.gateway.get("/public/product/all").json()["source"].as_str().unwrap().to_owned();
+    let source = || {
+        tutorial.gateway.get("/public/product/all").json()["source"]
+            .as_str()
+            .unwrap()
+            .to_owned()
+    };
     let sources: Vec<_> = (0..10).map(|_| source()).collect();
     for pair in sources.windows(2) {
         assert_ne!(pair[0], pair[1], "{sources:?}");
@@ -294,12 +379,23 @@ fn an_admin_may_add_and_delete_and_a_guest_may_not() {
     });
     let (admin, gues) = (tutorial.log_in("admin"), tutorial.log_in("gues"));
     assert_eq!(tutorial.product_when_ready(&admin).status, 200);
-    let list = || tutorial.gateway.get("/public/product/all").json()["data"].as_array().unwrap().len();
+    let list = || {
+        tutorial.gateway.get("/public/product/all").json()["data"]
+            .as_array()
+            .unwrap()
+            .len()
+    };
     let before = list();
     let add = |token: &str| {
-        let request = tutorial.gateway.request("POST", "/protected/product").bearer(token);
+        let request = tutorial
+            .gateway
+            .request("POST", "/protected/product")
+            .bearer(token);
         let body = json!({ "name": "Lamp", "price": 12.5 }).to_string();
-        request.header("Content-Type", "application/json").body(body).send()
+        request
+            .header("Content-Type", "application/json")
+            .body(body)
+            .send()
     };
     assert_eq!(add(&gues).status, 403);
     let added = add(&admin);
@@ -307,7 +403,14 @@ fn an_admin_may_add_and_delete_and_a_guest_may_not() {
     assert_eq!(list(), before + 1);
 
     let target = format!("/protected/product/{}", added.json()["data"]["id"]);
-    let delete = |token: &str| tutorial.gateway.request("DELETE", &target).bearer(token).send().status;
+    let delete = |token: &str| {
+        tutorial
+            .gateway
+            .request("DELETE", &target)
+            .bearer(token)
+            .send()
+            .status
+    };
     assert_eq!(delete(&gues), 403);
     assert_eq!(delete(&admin), 204);
     assert_eq!(list(), before);
@@ -319,8 +422,15 @@ fn what_a_client_says_of_itself_is_not_believed_by_the_service() {
     let tutorial = Tutorial::start();
     let gues = tutorial.log_in("gues");
     assert_eq!(tutorial.product_when_ready(&gues).status, 403);
-    for (user, role) in [("X-Auth-User", "X-Auth-Role"), ("X_Auth_User", "X_Auth_Role"), ("x-auth_user", "x_auth-role")] {
-        let request = tutorial.gateway.request("GET", "/protected/product/1/").bearer(&gues);
+    for (user, role) in [
+        ("X-Auth-User", "X-Auth-Role"),
+        ("X_Auth_User", "X_Auth_Role"),
+        ("x-auth_user", "x_auth-role"),
+    ] {
+        let request = tutorial
+            .gateway
+            .request("GET", "/protected/product/1/")
+            .bearer(&gues);
         let forged = request.header(user, "admin").header(role, "admin").send();
         assert_eq!(forged.status, 403, "{role}");
         // Below `/public` nobody has a role, so nobody may see details.
@@ -336,12 +446,25 @@ fn a_change_of_the_one_rule_is_followed_by_every_route() {
     let tutorial = Tutorial::start();
     let admin = tutorial.log_in("admin");
     assert_eq!(tutorial.product_when_ready(&admin).status, 200);
-    let stricter = configuration(&tutorial.auth, &tutorial.products)
-        .replace("algorithms: [HS256]", "require: { role: boss }\n                  algorithms: [HS256]");
+    let stricter = configuration(&tutorial.auth, &tutorial.products).replace(
+        "algorithms: [HS256]",
+        "require: { role: boss }\n                  algorithms: [HS256]",
+    );
     assert!(tutorial.gateway.reload(&stricter));
-    for target in ["/protected/product/1/", "/protected/product", "/protected/x"] {
-        let answer = tutorial.gateway.request("GET", target).bearer(&admin).send();
+    for target in [
+        "/protected/product/1/",
+        "/protected/product",
+        "/protected/x",
+    ] {
+        let answer = tutorial
+            .gateway
+            .request("GET", target)
+            .bearer(&admin)
+            .send();
         assert_eq!(answer.status, 403, "{target}");
-        assert_eq!(answer.header("Content-Type"), Some("application/problem+json"));
+        assert_eq!(
+            answer.header("Content-Type"),
+            Some("application/problem+json")
+        );
     }
 }

@@ -26,8 +26,11 @@ struct Tenants {
 #[async_trait]
 impl Filter for Tenants {
     async fn request(&self, request: &mut Request<'_>) -> Result<Flow> {
-        let known = request.header("x-tenant").is_some_and(|name| self.allow.contains(name));
-        Ok(if known { Flow::Continue } else { Reply::new(403).into() })
+        let tenant = request.header("x-tenant");
+        if tenant.is_some_and(|name| self.allow.contains(name)) {
+            return Ok(Flow::Continue);
+        }
+        Ok(Reply::new(403).into())
     }
 }
 

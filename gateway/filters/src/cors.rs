@@ -19,7 +19,7 @@ pub(crate) const DOC: &str = "\
 lets pages of other origins call a route
 
 cors:
-  origins: [https://app.example.com, 'https://*.example.org']   # or '*' for all
+  origins: [https://app.example.com, 'https://*.example.org']   # or ['*'] for all
   methods: [GET, HEAD, POST]      # what a page may do
   headers: []                     # request headers that a page may set, beside the harmless ones
   expose: []                      # response headers that a page may read, beside the harmless ones

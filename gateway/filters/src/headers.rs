@@ -21,7 +21,7 @@ changes headers of requests and responses
 
 headers:
   request:                              # what the upstream sees
-    remove: [X-Debug, X-Internal-*]     # default: none; a star at the end means all that begin so
+    remove: [X-Debug, X-Internal-*]     # default: none; X-Internal-*: all that begin so
     set: { X-Client: '{client_ip}' }    # default: none; replaces all of this name
     set_if_absent: { Accept: '*/*' }    # default: none
     append: { Via: 1.1 edgeway }        # default: none; added beside those of this name
@@ -311,17 +311,34 @@ impl TryFrom<String> for Pattern {
     type Error = String;
 
     fn try_from(text: String) -> Result<Self, String> {
-        let Some(prefix) = text.strip_suffix('*') else {
-            return Header::from_str(&text).map(|Header(name)| Self::Exact(name));
-        };
-        match Header::from_str(prefix) {
-            Ok(Header(name)) if !name.as_str().contains('*') => {
-                Ok(Self::Prefix(name.as_str().to_owned()))
-            }
-            _ => Err(format!(
-                "expected the name of a header or a beginning such as `X-Internal-*`, found `{text}`"
-            )),
+        if text == "*" {
+            return Err(
+                "a `*` alone would remove all headers; name the beginning of those that are \
+                        meant, such as `X-Internal-*`"
+                    .to_owned(),
+            );
         }
+        let wrong = || {
+            format!(
+                "expected the name of a header or a beginning such as `X-Internal-*`, found `{text}`"
+            )
+        };
+        let (name, is_prefix) = match text.strip_suffix('*') {
+            Some(beginning) => (beginning, true),
+            None => (text.as_str(), false),
+        };
+        // A star is a letter like any other in names (RFC 9110, 5.6.2), but nobody means it so here.
+        if name.contains('*') {
+            return Err(format!(
+                "a `*` can only stand at the end of a name, found `{text}`"
+            ));
+        }
+        let Header(name) = Header::from_str(name).map_err(|_| wrong())?;
+        Ok(if is_prefix {
+            Self::Prefix(name.as_str().to_owned())
+        } else {
+            Self::Exact(name)
+        })
     }
 }
 
@@ -511,6 +528,10 @@ mod tests {
             r#"{"request": {"set": {"X-A": "a", "x-a": "b"}}}"#,
             r#"{"request": {"remove": ["*"]}}"#,
             r#"{"request": {"remove": ["x-*-y*"]}}"#,
+            r#"{"request": {"remove": ["x-*-y"]}}"#,
+            r#"{"request": {"remove": ["*-y"]}}"#,
+            r#"{"request": {"remove": ["**"]}}"#,
+            r#"{"request": {"remove": [""]}}"#,
             r#"{"request": {"remove": ["x y"]}}"#,
         ] {
             assert!(serde_json::from_str::<Config>(json).is_err(), "{json}");

@@ -26,9 +26,11 @@ impl Filters {
     /// `build` turns a configuration (any type that `serde` can read) into the filter, once for
     /// every place in the file that names it. An unknown key, a value of the wrong type or a missing
     /// one is refused before `build` is called, with the place in the file; the filter's author need
-    /// do nothing for that. `build` itself must not block and must not start anything: it also runs
-    /// when a configuration is only checked. What runs in the background is given to
-    /// [`Build::background`].
+    /// do nothing for that.
+    ///
+    /// `build` itself must not block, start anything, nor change anything outside (make a file, say):
+    /// it also runs when a configuration is only checked, perhaps as another user. What is to run
+    /// beside the requests is given to [`Build::background`].
     ///
     /// Keys are read by the names that `serde` knows, except those inside `#[serde(flatten)]`,
     /// which hides them: misspelt keys of such a type can't be told from right ones.

@@ -13,9 +13,9 @@ use crate::{Exchange, Identity, Record, Request, Response, Upstream, message};
 /// What has no value (a header that was not sent) is empty. A brace itself is written twice. The
 /// names are those of [`VARIABLES`]; any other is refused when the configuration is read.
 ///
-/// A filter that knows more names than these reads a `Template<V>` with a type `V` of its own, any
-/// that is made [`FromStr`] the text between the braces, and writes out the [`pieces`](Self::pieces)
-/// itself.
+/// A filter that knows more names than these reads a `Template<V>` with a type `V` of its own: any type
+/// that can be made [`FromStr`] the text between the braces. [`Variable::parse_beside`] reads the names
+/// that are not its own. It writes out the [`pieces`](Self::pieces) itself.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Template<V = Variable> {
     pieces: Vec<Piece<V>>,
@@ -158,6 +158,19 @@ impl<V> Template<V> {
 }
 
 impl Variable {
+    /// Reads a name. A type with names of its `own` beside these comes here with what is none of them,
+    /// so that the error tells of all names.
+    ///
+    /// # Errors
+    ///
+    /// A sentence that names the nearest of the known names, or else all.
+    pub fn parse_beside(text: &str, own: &[&str]) -> Result<Self, String> {
+        match Name::parse(text)? {
+            Some(name) => Ok(Self(name)),
+            None => Err(unknown(text, own)),
+        }
+    }
+
     /// The value for this request, if there is one.
     pub fn value<'a>(&self, source: &'a impl Source) -> Option<Cow<'a, str>> {
         let (head, exchange) = source.source();
@@ -257,26 +270,15 @@ impl FromStr for Variable {
     type Err = String;
 
     fn from_str(text: &str) -> Result<Self, String> {
-        text.parse().map(Self)
+        Self::parse_beside(text, &[])
     }
 }
 
-impl FromStr for Name {
-    type Err = String;
-
-    fn from_str(text: &str) -> Result<Self, String> {
-        let unknown = || {
-            let names: Vec<_> = VARIABLES
-                .iter()
-                .map(|(name, _)| format!("`{{{name}}}`"))
-                .collect();
-            format!(
-                "unknown value `{{{text}}}`, expected one of {}",
-                names.join(", ")
-            )
-        };
-        Ok(match text.split_once('.') {
-            Some((_, "")) => return Err(unknown()),
+impl Name {
+    /// None if there is no such name.
+    fn parse(text: &str) -> Result<Option<Self>, String> {
+        Ok(Some(match text.split_once('.') {
+            Some((_, "")) => return Ok(None),
             Some(("header", name)) => Self::Header(
                 name.parse()
                     .map_err(|_| format!("`{name}` is no header name"))?,
@@ -284,7 +286,7 @@ impl FromStr for Name {
             Some(("cookie", name)) => Self::Cookie(name.to_owned()),
             Some(("query", name)) => Self::QueryValue(name.to_owned()),
             Some(("claim", path)) => Self::Claim(path.to_owned()),
-            Some(_) => return Err(unknown()),
+            Some(_) => return Ok(None),
             None => match text {
                 "client_ip" => Self::ClientIp,
                 "peer_ip" => Self::PeerIp,
@@ -299,10 +301,53 @@ impl FromStr for Name {
                 "request_id" => Self::RequestId,
                 "route" => Self::Route,
                 "subject" => Self::Subject,
-                _ => return Err(unknown()),
+                _ => return Ok(None),
             },
-        })
+        }))
     }
+}
+
+/// What is said of a name that nobody knows.
+fn unknown(text: &str, own: &[&str]) -> String {
+    let known = VARIABLES
+        .iter()
+        .map(|(name, _)| *name)
+        .chain(own.iter().copied());
+    let near = known.clone().filter_map(|name| nearness(text, name));
+    if let Some((_, name)) = near.min_by_key(|(distance, _)| *distance) {
+        return format!("unknown value `{{{text}}}`; did you mean `{{{name}}}`?");
+    }
+    let all: Vec<_> = known.map(|name| format!("`{{{name}}}`")).collect();
+    format!(
+        "unknown value `{{{text}}}`, expected one of {}",
+        all.join(", ")
+    )
+}
+
+/// How far a text is from a known name, and that name as it would stand there; none if it is too far.
+/// About one wrong letter in three is forgiven.
+fn nearness(text: &str, known: &str) -> Option<(usize, String)> {
+    let Some(kind) = known.strip_suffix(".NAME") else {
+        return distance(text, known).map(|distance| (distance, known.to_owned()));
+    };
+    let (written, name) = text.split_once('.').unwrap_or((text, ""));
+    let name = if name.is_empty() { "NAME" } else { name };
+    distance(written, kind).map(|distance| (distance, format!("{kind}.{name}")))
+}
+
+/// The number of wrong letters, case and signs aside; none if they are too many.
+fn distance(text: &str, known: &str) -> Option<usize> {
+    let folded = |text: &str| -> String {
+        text.chars()
+            .filter(|c| c.is_alphanumeric())
+            .flat_map(char::to_lowercase)
+            .collect()
+    };
+    let (text, known) = (folded(text), folded(known));
+    let longer = text.chars().count().max(known.chars().count());
+    // What is far longer than any name needs no quadratic comparison.
+    let distance = (longer <= LONGEST).then(|| strsim::damerau_levenshtein(&text, &known))?;
+    (distance <= longer / 3).then_some(distance)
 }
 
 impl<'de, V: FromStr<Err = String>> Deserialize<'de> for Template<V> {
@@ -324,6 +369,9 @@ impl<'de, V: FromStr<Err = String>> Deserialize<'de> for Template<V> {
         deserializer.deserialize_str(Text(PhantomData))
     }
 }
+
+/// In letters; longer names than this are not compared.
+const LONGEST: usize = 64;
 
 #[cfg(test)]
 mod tests {
@@ -384,6 +432,34 @@ mod tests {
             "{}",
         ] {
             assert!(text.parse::<Template>().is_err(), "{text}");
+        }
+    }
+
+    #[test]
+    fn an_unknown_name_is_told_the_nearest_known_one() {
+        let cases = [
+            ("clientip", "client_ip"),
+            ("client.ip", "client_ip"),
+            (" Host ", "host"),
+            ("requst_id", "request_id"),
+            ("headers.x-a", "header.x-a"),
+            ("header", "header.NAME"),
+            ("header.", "header.NAME"),
+            ("stauts", "status"),
+        ];
+        for (text, near) in cases {
+            let error = Variable::parse_beside(text, &["status"]).unwrap_err();
+            let expected = format!("unknown value `{{{text}}}`; did you mean `{{{near}}}`?");
+            assert_eq!(error, expected);
+        }
+    }
+
+    #[test]
+    fn a_name_that_is_near_to_none_is_told_all() {
+        for text in ["", "nope", "foo.bar", &"x".repeat(100_000)] {
+            let error = Variable::parse_beside(text, &["status"]).unwrap_err();
+            assert!(error.contains("expected one of `{client_ip}`, "), "{error}");
+            assert!(error.ends_with(", `{query.NAME}`, `{status}`"), "{error}");
         }
     }
 

@@ -26,72 +26,63 @@ fn two_trees(echo: &Echo) -> Gateway {
 fn no_spelling_of_a_path_gets_around_the_check() {
     let echo = Echo::start();
     let gateway = two_trees(&echo);
+    // Those that are the protected path, as every server reads them.
     for target in [
         "/protected/x",
+        "/protected",
         "/%70rotected/x",
-        "/%50rotected/x",
         "//protected/x",
         "///protected//x",
         "/./protected/x",
         "/x/../protected/x",
         "/public/../protected/x",
-        "/public/..%2fprotected/x",
-        "/public/..%2Fprotected/x",
         "/public/%2e%2e/protected/x",
         "/public/%2E%2E/protected/x",
         "/public/.%2e/protected/x",
-        "/public/%2e%2e%2fprotected/x",
-        "/public/..%5cprotected/x",
-        r"/public/..\protected/x",
-        "/public/%252e%252e/protected/x",
-        "/public/..;/protected/x",
-        "/protected%2fx",
         "/protected/x?/public/",
         "/protected/x#/public/",
-        "/protected",
-        "/protected%00/x",
-        "http://x.example/protected/x",
-    ] {
-        let Ok(answer) = gateway.request("GET", target).attempt() else {
-            continue;
-        };
-        eprintln!("PROBE {target} {}", answer.status);
-        if answer.status != 200 {
-            continue;
-        }
-        // What has passed went to the public tree, and no reading of its path leads out of it.
-        let path = answer.json()["path"].as_str().unwrap().to_lowercase();
-        let leads_out = path.contains("/../") || path.contains("%2e%2e/") || path.contains("..%2f");
-        assert!(
-            path.starts_with("/public/") && !leads_out,
-            "{target}: {path}"
-        );
-    }
-    let good = gateway
-        .request("GET", "/%70rotected/x")
-        .bearer(&token(json!({})))
-        .send();
-    assert_eq!(good.status, 200);
-}
-
-#[test]
-fn the_plain_spellings_are_told_401() {
-    let echo = Echo::start();
-    let gateway = two_trees(&echo);
-    for target in [
-        "/%70rotected/x",
-        "//protected/x",
-        "/public/../protected/x",
-        "/public/%2e%2e/protected/x",
     ] {
         assert_eq!(gateway.get(target).status, 401, "{target}");
     }
-    let ambiguous = gateway.get("/public/..%2fprotected/x");
-    assert!(
-        [400, 401].contains(&ambiguous.status),
-        "{}",
-        ambiguous.status
-    );
+    // Those that some servers read so.
+    for target in [
+        "/%50rotected/x",
+        "/public/..%2fprotected/x",
+        "/public/..%2Fprotected/x",
+        "/public/%2e%2e%2fprotected/x",
+        "/public/..%5cprotected/x",
+        r"/public/..\protected/x",
+        "/public/..;/protected/x",
+        "/protected%2fx",
+        "/protected%00/x",
+    ] {
+        let status = gateway.get(target).status;
+        assert!([400, 401, 404].contains(&status), "{target}: {status}");
+    }
+    assert_eq!(echo.stats().requests, 0);
+    let good = gateway
+        .request("GET", "/%70rotected/x")
+        .bearer(&token(json!({})));
+    assert_eq!(good.send().status, 200);
+}
+
+#[test]
+fn what_is_encoded_twice_is_not_decoded_on_the_way() {
+    let echo = Echo::start();
+    let gateway = two_trees(&echo);
+    let answer = gateway.get("/public/%252e%252e/protected/x");
+    assert_eq!(answer.json()["path"], "/public/%252e%252e/protected/x");
+}
+
+#[test]
+fn a_target_in_absolute_form_is_no_way_around() {
+    let echo = Echo::start();
+    let gateway = two_trees(&echo);
+    let answer = gateway
+        .request("GET", "http://x.example/protected/x")
+        .host("x.example")
+        .send();
+    assert_eq!(answer.status, 401);
     assert_eq!(echo.stats().requests, 0);
 }
 

@@ -34,18 +34,8 @@ pub(crate) use located::{At, Entries, Named, NodeRef};
 /// How many errors one reading looks for.
 const ROUNDS: usize = 200;
 
-/// Reads a node. Returns a value only if there was no error in it; problems are reported.
-pub(crate) fn read<T: DeserializeOwned>(
-    document: &Document,
-    node: impl Into<NodeRef>,
-    problems: &mut Problems,
-) -> Option<T> {
-    let outcome = rounds(document, node.into(), problems, |node| T::deserialize(node));
-    outcome.value.filter(|_| outcome.clean)
-}
-
-/// Like [`read`], but returns a value also if parts of it had to be left out. It is good for one
-/// thing: to look for further problems, elsewhere.
+/// Reads a node, and reports its problems. Returns a value also if parts of it had to be left out: it
+/// is good for one thing then, to look for further problems, elsewhere.
 pub(crate) fn salvage<T: DeserializeOwned>(
     document: &Document,
     node: impl Into<NodeRef>,
@@ -54,7 +44,8 @@ pub(crate) fn salvage<T: DeserializeOwned>(
     rounds(document, node.into(), problems, |node| T::deserialize(node)).value
 }
 
-/// Reads a node with a function that knows the type, which it may do several times.
+/// Reads a node with a function that knows the type, which it may call several times. Returns a value
+/// only if there was no error in it; problems are reported.
 pub(crate) fn read_with<T>(
     document: &Document,
     node: impl Into<NodeRef>,

@@ -59,8 +59,6 @@ pub(crate) struct Diagnostic {
     severity: Severity,
     message: String,
     spot: Option<Spot>,
-    path: Option<String>,
-    label: Option<String>,
     help: Option<String>,
     also: Vec<(Spot, String)>,
 }
@@ -81,8 +79,6 @@ impl Diagnostic {
             severity,
             message,
             spot: None,
-            path: None,
-            label: None,
             help: None,
             also: Vec::new(),
         }
@@ -97,18 +93,6 @@ impl Diagnostic {
     /// Points at the key under which `node` stands: for what is missing in it.
     pub(crate) fn at_key_of(self, node: NodeId) -> Self {
         self.at(Spot::Key(node))
-    }
-
-    /// Replaces the path in the document, which is otherwise that of the node pointed at.
-    pub(crate) fn path(mut self, path: impl Into<String>) -> Self {
-        self.path = Some(path.into());
-        self
-    }
-
-    /// Words beside the mark under the culprit.
-    pub(crate) fn label(mut self, label: impl Into<String>) -> Self {
-        self.label = Some(label.into());
-        self
     }
 
     /// What to do about it.
@@ -127,11 +111,6 @@ impl Diagnostic {
     pub(crate) fn also(mut self, spot: impl Into<Spot>, label: impl Into<String>) -> Self {
         self.also.push((spot.into(), label.into()));
         self
-    }
-
-    /// What is wrong, without place and remedy.
-    pub(crate) fn message(&self) -> &str {
-        &self.message
     }
 
     fn place(&self, document: &Document) -> Option<Place> {
@@ -194,11 +173,6 @@ impl Problems {
     /// Whether the configuration is unusable.
     pub(crate) fn has_errors(&self) -> bool {
         self.errors > 0
-    }
-
-    /// Whether there is nothing to tell.
-    pub(crate) fn is_empty(&self) -> bool {
-        self.errors + self.warnings == 0
     }
 
     /// The number of different errors.

@@ -121,6 +121,7 @@ impl Document {
     }
 
     /// Reads `text` as if it stood in a file called `name`.
+    #[cfg(test)]
     pub(crate) fn from_text(name: &str, text: &str, problems: &mut Problems) -> Self {
         let mut document = Self::empty();
         include::adopt(&mut document, Path::new(name), text, problems);

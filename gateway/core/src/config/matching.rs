@@ -35,14 +35,10 @@ impl MatchConfig {
     pub(crate) fn compile(&self) -> Result<Match, Vec<Misplaced>> {
         let mut wrong = Vec::new();
         let mut predicates = Vec::new();
-        let kinds: [(&Entries<TestText>, fn(&str) -> Result<Subject, MatchError>); 3] =
-            [(&self.headers, Subject::header), (&self.query, Subject::query), (&self.cookies, Subject::cookie)];
-        for (entries, subject) in kinds {
-            for (name, test) in &entries.0 {
-                match subject(&name.value).and_then(|subject| Predicate::new(subject, test.0.clone())) {
-                    Ok(predicate) => predicates.push(predicate),
-                    Err(error) => wrong.push(At { value: error, node: name.node }),
-                }
+        for (subject, name, test) in self.tests() {
+            match subject.and_then(|subject| Predicate::new(subject, test.clone())) {
+                Ok(predicate) => predicates.push(predicate),
+                Err(error) => wrong.push(At { value: error, node: name.node }),
             }
         }
         if !wrong.is_empty() {
@@ -52,6 +48,14 @@ impl MatchConfig {
             .hosts(self.host.0.iter().map(|host| host.0.clone()))
             .methods(self.method.0.iter().map(|method| method.0.clone()))
             .predicates(predicates))
+    }
+
+    /// What is tested, the name that it was written with, and for what.
+    fn tests(&self) -> impl Iterator<Item = (Result<Subject, MatchError>, &At<String>, &Test)> {
+        let headers = self.headers.iter().map(|(name, test)| (Subject::header(&name.value), name, &test.0));
+        let query = self.query.iter().map(|(name, test)| (Subject::query(&name.value), name, &test.0));
+        let cookies = self.cookies.iter().map(|(name, test)| (Subject::cookie(&name.value), name, &test.0));
+        headers.chain(query).chain(cookies)
     }
 
     /// What it says about the path.

@@ -24,7 +24,7 @@ pub(super) fn route(session: &mut Session, ctx: &mut Ctx, via: &Via) -> Option<R
     let head = session.req_header();
     let host = match examine(head, via) {
         Ok(host) => host,
-        Err(refusal) => return Some(refusal),
+        Err(refusal) => return Some(*refusal),
     };
     if let Some(host) = &host {
         host.as_str().clone_into(&mut ctx.exchange.host);
@@ -47,14 +47,15 @@ fn limit(session: &mut Session, ctx: &Ctx) {
 }
 
 /// Refuses what no route should see, and tells the host that is asked for.
-fn examine<'h>(head: &'h RequestHeader, via: &Via) -> Result<Option<Host<'h>>, Reply> {
-    let bad = |why: &'static str| Err(Reply::new(400).detail(why));
+fn examine<'h>(head: &'h RequestHeader, via: &Via) -> Result<Option<Host<'h>>, Box<Reply>> {
+    let bad = |why: &'static str| Err(Box::new(Reply::new(400).detail(why)));
     if head.method == Method::TRACE {
-        return Err(Reply::new(405).header(header::ALLOW, "GET, HEAD, POST, PUT, PATCH, DELETE, OPTIONS"));
+        let allowed = "GET, HEAD, POST, PUT, PATCH, DELETE, OPTIONS";
+        return Err(Box::new(Reply::new(405).header(header::ALLOW, allowed)));
     }
     if via.is_in(&head.headers) {
         let why = "the request has passed this gateway before: an endpoint leads back to it";
-        return Err(Reply::new(508).because(why));
+        return Err(Box::new(Reply::new(508).because(why)));
     }
     if !head.raw_path_is_utf8() || !is_target(head.raw_path()) {
         return bad("The request target is not valid.");

@@ -13,7 +13,7 @@ use tokio::{
     task::JoinSet,
 };
 
-use super::{Source, warn_of_fixed};
+use super::{Fixed, Source};
 use crate::{
     config::diagnostic::Look,
     snapshot::{Live, Tasks, load},
@@ -24,6 +24,7 @@ use crate::{
 pub(super) struct Control {
     source: Arc<Source>,
     live: Live,
+    started: Fixed,
     /// Behind a lock that is never waited for: Pingora shares services between threads, and a task
     /// can't be shared.
     first: Mutex<Tasks>,
@@ -31,7 +32,8 @@ pub(super) struct Control {
 
 impl Control {
     pub(super) fn new(source: Source, live: Live, tasks: Tasks) -> Self {
-        Self { source: Arc::new(source), live, first: Mutex::new(tasks) }
+        let started = Fixed::of(&live.pin());
+        Self { source: Arc::new(source), live, started, first: Mutex::new(tasks) }
     }
 
     /// Starts what belongs to the configuration in force. What belonged to the one before ends when
@@ -67,7 +69,7 @@ impl Control {
             warn!("the new configuration has warnings\n{report}");
         }
         resolve::first_pass(&gateway.clusters).await;
-        warn_of_fixed(&self.live.pin(), &gateway);
+        self.started.warn_of_changes(&gateway);
         self.live.replace(gateway);
         info!("configuration replaced: file={}", self.source.path.display());
         Some(self.start(tasks))

@@ -14,7 +14,7 @@ mod listen;
 mod refusal;
 mod stream;
 
-use std::{path::PathBuf, process::ExitCode, sync::Arc};
+use std::{path::PathBuf, process::ExitCode, sync::Arc, time::Duration};
 
 use edgeway_sdk::{Filters, Resources};
 use log::{info, warn};
@@ -24,7 +24,7 @@ use self::{control::Control, drain::Drain, edge::Edge};
 use crate::{
     cli::exit,
     config::diagnostic::Look,
-    snapshot::{Gateway, Live, load},
+    snapshot::{Gateway, ListenerSpec, Live, load},
 };
 
 /// What a running process needs to load its configuration again.
@@ -83,15 +83,34 @@ fn engine(gateway: &Gateway) -> ServerConf {
     }
 }
 
-/// Tells which changes of a new configuration only take effect at the next start.
-fn warn_of_fixed(old: &Gateway, new: &Gateway) {
-    let changed = [
-        ("listeners", old.listeners != new.listeners),
-        ("threads", old.threads != new.threads),
-        ("upstream_keepalive", old.upstream_keepalive != new.upstream_keepalive),
-        ("shutdown_timeout", old.shutdown_timeout != new.shutdown_timeout),
-    ];
-    for (key, _) in changed.iter().filter(|(_, changed)| *changed) {
-        warn!("`{key}` has changed: it takes effect at the next start");
+/// What a process is started with, and no reload can change.
+struct Fixed {
+    listeners: Vec<ListenerSpec>,
+    threads: Option<usize>,
+    upstream_keepalive: usize,
+    shutdown_timeout: Duration,
+}
+
+impl Fixed {
+    fn of(gateway: &Gateway) -> Self {
+        Self {
+            listeners: gateway.listeners.clone(),
+            threads: gateway.threads,
+            upstream_keepalive: gateway.upstream_keepalive,
+            shutdown_timeout: gateway.shutdown_timeout,
+        }
+    }
+
+    /// Tells which keys of a new configuration only take effect at the next start.
+    fn warn_of_changes(&self, new: &Gateway) {
+        let changed = [
+            ("listeners", self.listeners != new.listeners),
+            ("threads", self.threads != new.threads),
+            ("upstream_keepalive", self.upstream_keepalive != new.upstream_keepalive),
+            ("shutdown_timeout", self.shutdown_timeout != new.shutdown_timeout),
+        ];
+        for (key, _) in changed.iter().filter(|(_, changed)| *changed) {
+            warn!("`{key}` has changed: it takes effect at the next start");
+        }
     }
 }

@@ -11,7 +11,7 @@ use super::{
     Endpoint,
     endpoint::{Failed, Patience},
     peer,
-    rotation::Rotation,
+    rotation::{Rotation, Turn},
 };
 use crate::config::{HostPolicy, Timeouts};
 
@@ -42,16 +42,24 @@ pub(crate) struct Share {
     pub(crate) backup: bool,
 }
 
+/// Whose turn it is among the primary endpoints, and among the backups.
+#[derive(Debug)]
+pub(crate) struct Turns {
+    pub(crate) primary: Arc<Turn>,
+    pub(crate) backup: Arc<Turn>,
+}
+
 /// The endpoints that a request was sent to already.
 pub(crate) type Tried = SmallVec<[u16; 4]>;
 
 impl Cluster {
-    pub(crate) fn new(name: Arc<str>, endpoints: Vec<(Endpoint, Share)>, settings: Settings) -> Self {
+    pub(crate) fn new(name: Arc<str>, endpoints: Vec<(Endpoint, Share)>, settings: Settings, turns: Turns) -> Self {
         let members = |backup: bool| {
             let all = endpoints.iter().zip(0..).filter(|((_, share), _)| share.backup == backup);
             all.map(|((_, share), number)| (number, share.weight)).collect::<Vec<_>>()
         };
-        let (primary, backup) = (Rotation::new(&members(false)), Rotation::new(&members(true)));
+        let primary = Rotation::new(&members(false), turns.primary);
+        let backup = Rotation::new(&members(true), turns.backup);
         let endpoints = endpoints.into_iter().map(|(endpoint, _)| endpoint).collect();
         Self { name, endpoints, settings, primary, backup }
     }

@@ -12,6 +12,6 @@ pub(crate) mod resolve;
 mod rotation;
 
 pub(crate) use self::{
-    cluster::{Cluster, Settings, Share, Tried},
+    cluster::{Cluster, Settings, Share, Tried, Turns},
     endpoint::Endpoint,
 };

@@ -78,7 +78,7 @@ async fn lookup(cluster: &Cluster, number: u16) {
         return;
     }
     // Servers that bind to all of IPv4 only are common where names have addresses of both families.
-    let first = addresses.iter().find(|address| address.is_ipv4()).or(addresses.first());
+    let first = addresses.iter().find(|address| address.is_ipv4()).or_else(|| addresses.first());
     if let Some(address) = first
         && endpoint.state.found(*address)
     {

@@ -1,6 +1,9 @@
 //! The order in which round robin asks endpoints.
 
-use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::{
+    Arc,
+    atomic::{AtomicUsize, Ordering},
+};
 
 /// A cycle of endpoints in which each stands as often as its weight says, evenly spread: weights 5,
 /// 1, 1 give `a a b a c a a`, not `a a a a a b c`.
@@ -9,15 +12,19 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 #[derive(Debug)]
 pub(super) struct Rotation {
     cycle: Box<[u16]>,
-    next: AtomicUsize,
+    turn: Arc<Turn>,
 }
+
+/// Whose turn it is. A resource: after each reload the first endpoint would be asked once too often.
+#[derive(Debug, Default)]
+pub(crate) struct Turn(AtomicUsize);
 
 /// Longer cycles would cost memory and gain nothing that anyone could measure.
 const LONGEST: u64 = 1 << 16;
 
 impl Rotation {
     /// A cycle over `members`: an endpoint's number and its weight.
-    pub(super) fn new(members: &[(u16, u16)]) -> Self {
+    pub(super) fn new(members: &[(u16, u16)], turn: Arc<Turn>) -> Self {
         let weights = shortened(members);
         let total: i64 = weights.iter().map(|(_, weight)| weight).sum();
         let mut scores = vec![0; weights.len()];
@@ -33,7 +40,7 @@ impl Rotation {
             scores[best] -= total;
             cycle.push(weights[best].0);
         }
-        Self { cycle: cycle.into(), next: AtomicUsize::new(0) }
+        Self { cycle: cycle.into(), turn }
     }
 
     /// The next endpoint that `usable` accepts. Those that it refuses lose their turns, so that their
@@ -42,7 +49,7 @@ impl Rotation {
         if self.cycle.is_empty() {
             return None;
         }
-        let turn = || self.cycle[self.next.fetch_add(1, Ordering::Relaxed) % self.cycle.len()];
+        let turn = || self.cycle[self.turn.0.fetch_add(1, Ordering::Relaxed) % self.cycle.len()];
         let in_turn = (0..self.cycle.len()).map(|_| turn()).find(|number| usable(*number));
         // Other threads may have had the turns of the only one that is left.
         in_turn.or_else(|| self.cycle.iter().copied().find(|number| usable(*number)))
@@ -67,7 +74,7 @@ mod tests {
     use super::*;
 
     fn picks(members: &[(u16, u16)], count: usize) -> Vec<u16> {
-        let rotation = Rotation::new(members);
+        let rotation = Rotation::new(members, Arc::default());
         (0..count).map(|_| rotation.pick(|_| true).unwrap()).collect()
     }
 
@@ -79,17 +86,17 @@ mod tests {
 
     #[test]
     fn an_endpoint_that_is_not_usable_is_passed_over() {
-        let rotation = Rotation::new(&[(0, 1), (1, 1), (2, 1)]);
+        let rotation = Rotation::new(&[(0, 1), (1, 1), (2, 1)], Arc::default());
         let picked: Vec<_> = (0..6).map(|_| rotation.pick(|number| number != 1).unwrap()).collect();
         assert!(picked.iter().all(|number| *number != 1));
         assert_eq!(rotation.pick(|_| false), None);
-        assert_eq!(Rotation::new(&[]).pick(|_| true), None);
+        assert_eq!(Rotation::new(&[], Arc::default()).pick(|_| true), None);
     }
 
     #[test]
     fn a_cycle_stays_short_whatever_the_weights() {
         let members: Vec<_> = (0..1000).map(|number| (number, 65_535 - number)).collect();
-        let rotation = Rotation::new(&members);
+        let rotation = Rotation::new(&members, Arc::default());
         assert!(rotation.cycle.len() <= 2 * usize::try_from(LONGEST).unwrap(), "{}", rotation.cycle.len());
     }
 }

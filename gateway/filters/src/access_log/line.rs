@@ -166,8 +166,7 @@ fn header_field(name: &str, text: &str) -> Result<Field, String> {
 }
 
 fn variable(text: &str) -> Result<Variable, String> {
-    text.parse()
-        .map_err(|error: String| format!("{error}, or of the log's own: {}", FIELDS.join(", ")))
+    Variable::parse_beside(text, &FIELDS)
 }
 
 /// One request, about to be written.
@@ -191,11 +190,11 @@ impl Entry<'_> {
         object.shown("peer", exchange.peer);
         object.text("method", Some(request.method.as_str()));
         object.text("scheme", Some(exchange.scheme.as_str()));
-        object.text("host", Some(exchange.host.as_str()));
+        object.text("host", known(&exchange.host));
         object.string("target", |line| self.write_target(line, Place::Json));
         object.text("protocol", protocol(request.version));
         self.write_json_outcome(&mut object);
-        object.text("route", Some(exchange.route.as_ref()));
+        object.text("route", known(&exchange.route));
         object.text("subject", self.subject());
         object.text("filter", exchange.decided_by.as_deref());
         object.text("reason", exchange.reason.as_deref());
@@ -332,7 +331,7 @@ impl Entry<'_> {
 
     fn subject(&self) -> Option<&str> {
         let identity = self.record.exchange.values.get::<Identity>()?;
-        Some(identity.subject()).filter(|subject| !subject.is_empty())
+        known(identity.subject())
     }
 }
 
@@ -397,6 +396,11 @@ fn origin(origin: Origin) -> &'static str {
         Origin::Reply => "reply",
         Origin::Cache => "cache",
     }
+}
+
+/// An empty name is none: that of the route, when no route matched.
+fn known(name: &str) -> Option<&str> {
+    Some(name).filter(|name| !name.is_empty())
 }
 
 fn text(line: &mut Vec<u8>, text: Option<&str>) {

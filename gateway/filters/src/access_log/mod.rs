@@ -18,6 +18,7 @@
 //! thread for each destination empties; see [`sink`].
 
 mod escape;
+mod file;
 mod line;
 mod secrets;
 mod sink;
@@ -74,7 +75,7 @@ pub(crate) fn build(config: Config, build: &mut Build<'_>) -> Result<AccessLog, 
         let message = format!("`{{query.{name}}}` would write a secret into the log");
         return Err(BuildError::at("format", message));
     }
-    let sink = open(&config.to, build)?;
+    let sink = sink(&config.to, build)?;
     let started = Arc::clone(&sink);
     build.background(async move { started.start() });
     Ok(AccessLog {
@@ -84,20 +85,20 @@ pub(crate) fn build(config: Config, build: &mut Build<'_>) -> Result<AccessLog, 
     })
 }
 
-fn open(to: &To, build: &Build<'_>) -> Result<Arc<Sink>, BuildError> {
+fn sink(to: &To, build: &Build<'_>) -> Result<Arc<Sink>, BuildError> {
     let resources = build.resources();
     match to {
-        To::Stdout => Ok(resources.shared("stdout", || {
-            Sink::new("stdout", Box::new(std::io::stdout()))
-        })),
-        To::Stderr => Ok(resources.shared("stderr", || {
-            Sink::new("stderr", Box::new(std::io::stderr()))
-        })),
+        To::Stdout => {
+            Ok(resources.shared("stdout", || Sink::new("stdout", || Ok(std::io::stdout()))))
+        }
+        To::Stderr => {
+            Ok(resources.shared("stderr", || Sink::new("stderr", || Ok(std::io::stderr()))))
+        }
         To::File(path) => {
             let path = resolved(build.path(path));
             let name = path.display().to_string();
             resources
-                .try_shared(&format!("file {name}"), || Sink::open(&path))
+                .try_shared(&format!("file {name}"), || Sink::file(&path))
                 .map_err(|error| BuildError::at("to.file", format!("can't open `{name}`: {error}")))
         }
     }
@@ -191,6 +192,15 @@ mod tests {
         assert_eq!(fs::read_to_string(&path).unwrap(), "/1\n/2\n");
         let mode = fs::metadata(&path).unwrap().permissions().mode();
         assert_eq!(mode & 0o137, 0, "{mode:o}");
+    }
+
+    #[test]
+    fn no_file_is_made_for_a_configuration_that_is_only_checked() {
+        let folder = tempfile::tempdir().unwrap();
+        let resources = Resources::default();
+        let config = serde_json::from_str(r#"{"to": {"file": "a.log"}}"#).unwrap();
+        build(config, &mut Build::new(&resources, folder.path())).unwrap();
+        assert!(!folder.path().join("a.log").exists());
     }
 
     #[test]

@@ -6,12 +6,11 @@
 //! costs more than the line. When the last user of a sink is gone, what is queued is still written.
 //!
 //! A destination that can't be written (a full disk) loses lines but nothing else; they are counted
-//! too. What was lost is told in the gateway's own log, once a second at most.
+//! too. What was lost is told in the gateway's own log, once a second at most. So it is with one that
+//! can't be opened, which is tried again every few seconds.
 
 use std::{
-    fs::OpenOptions,
     io::{self, ErrorKind, Write},
-    os::unix::fs::{FileTypeExt, OpenOptionsExt},
     path::Path,
     sync::{
         Arc, Mutex, PoisonError,
@@ -21,6 +20,8 @@ use std::{
     thread,
     time::{Duration, Instant},
 };
+
+use super::file;
 
 /// One destination of lines, for all filters that write there.
 pub(super) struct Sink {
@@ -42,22 +43,18 @@ enum State {
 }
 
 impl Sink {
-    /// Appends to a file, which is made if there is none.
-    pub(super) fn open(path: &Path) -> io::Result<Self> {
-        // Opening a pipe would wait for its reader.
-        if path.metadata().is_ok_and(|data| data.file_type().is_fifo()) {
-            return Err(io::Error::other("it is a pipe"));
-        }
-        let file = OpenOptions::new()
-            .append(true)
-            .create(true)
-            .mode(0o640)
-            .open(path)?;
-        Ok(Self::new(path.display().to_string(), Box::new(file)))
+    /// Appends to a file, which is made when writing starts if there is none.
+    pub(super) fn file(path: &Path) -> io::Result<Self> {
+        file::check(path)?;
+        let (name, path) = (path.display().to_string(), path.to_owned());
+        Ok(Self::new(name, move || file::open(&path)))
     }
 
-    /// Writes to `output`, which the log calls `name`.
-    pub(super) fn new(name: impl Into<String>, output: Box<dyn Write + Send>) -> Self {
+    /// Writes to what `open` returns, which the log calls `name`.
+    pub(super) fn new<W: Write + Send + 'static>(
+        name: impl Into<String>,
+        mut open: impl FnMut() -> io::Result<W> + Send + 'static,
+    ) -> Self {
         let name = name.into();
         let (queue, lines) = mpsc::sync_channel(QUEUE);
         let lost = Arc::<AtomicU64>::default();
@@ -65,7 +62,10 @@ impl Sink {
             name: name.clone(),
             lines,
             lost: Arc::clone(&lost),
-            output,
+            open: Box::new(move || Ok(Box::new(open()?))),
+            output: None,
+            tried: None,
+            missed: 0,
             batch: Vec::new(),
             torn: false,
             failures: Failures::default(),
@@ -139,12 +139,20 @@ impl Drop for Sink {
     }
 }
 
+type Open = dyn FnMut() -> io::Result<Box<dyn Write + Send>> + Send;
+
 /// What the thread has.
 struct Writer {
     name: String,
     lines: Receiver<Vec<u8>>,
     lost: Arc<AtomicU64>,
-    output: Box<dyn Write + Send>,
+    open: Box<Open>,
+    /// There once it could be opened.
+    output: Option<Box<dyn Write + Send>>,
+    /// When it could not be opened last.
+    tried: Option<Instant>,
+    /// Lines that were lost because it could not be opened.
+    missed: u64,
     batch: Vec<u8>,
     /// Whether what was written last is a line without its end.
     torn: bool,
@@ -161,6 +169,7 @@ struct Failures {
 
 impl Writer {
     fn run(mut self) {
+        self.open();
         while let Some(line) = self.next() {
             thread::sleep(GATHER);
             self.batch.extend_from_slice(&line);
@@ -176,14 +185,49 @@ impl Writer {
             }
         }
         self.report();
+        if self.missed > 0 {
+            log::error!(
+                "the access log to {} has lost {} lines: it could not be opened",
+                self.name,
+                self.missed
+            );
+        }
+    }
+
+    /// Opens the destination, unless that was done before or has failed a moment ago. Only the first
+    /// failure is told, and the end of them.
+    fn open(&mut self) {
+        if self.output.is_some() || self.tried.is_some_and(|last| last.elapsed() < RETRY) {
+            return;
+        }
+        let name = &self.name;
+        match (self.open)() {
+            Ok(output) => {
+                self.output = Some(output);
+                if self.tried.is_some() {
+                    let missed = std::mem::take(&mut self.missed);
+                    log::warn!("the access log to {name} is open now, {missed} lines are lost");
+                }
+            }
+            Err(error) => {
+                if self.tried.replace(Instant::now()).is_none() {
+                    log::error!(
+                        "the access log to {name} can't be opened, its lines are lost: {error}"
+                    );
+                }
+            }
+        }
     }
 
     /// The next line, as soon as there is one; none when there will be no more.
     fn next(&mut self) -> Option<Vec<u8>> {
-        while self.has_news() {
+        while self.output.is_none() || self.has_news() {
             match self.lines.recv_timeout(REPORT) {
                 Ok(line) => return Some(line),
-                Err(RecvTimeoutError::Timeout) => self.report(),
+                Err(RecvTimeoutError::Timeout) => {
+                    self.open();
+                    self.report();
+                }
                 Err(RecvTimeoutError::Disconnected) => return None,
             }
         }
@@ -192,6 +236,12 @@ impl Writer {
 
     /// Writes the batch. What can't be written is counted and forgotten.
     fn flush(&mut self) {
+        self.open();
+        let Some(output) = &mut self.output else {
+            self.missed += count_lines(&self.batch);
+            self.batch.clear();
+            return;
+        };
         let repaired = self.torn;
         if repaired {
             self.batch.insert(0, b'\n');
@@ -199,9 +249,9 @@ impl Writer {
         let mut rest = self.batch.as_slice();
         let result = loop {
             if rest.is_empty() {
-                break self.output.flush();
+                break output.flush();
             }
-            match self.output.write(rest) {
+            match output.write(rest) {
                 Ok(0) => break Err(ErrorKind::WriteZero.into()),
                 Ok(count) => rest = rest.get(count..).unwrap_or_default(),
                 Err(error) if error.kind() == ErrorKind::Interrupted => {}
@@ -213,10 +263,9 @@ impl Writer {
             self.torn = self.batch.get(last) != Some(&b'\n');
         }
         if let Err(error) = result {
-            let ends = rest.iter().filter(|byte| **byte == b'\n').count();
             // The end of the torn line was counted with it.
-            let counted = usize::from(repaired && written == 0);
-            self.failures.lines += (ends - counted) as u64;
+            let counted = u64::from(repaired && written == 0);
+            self.failures.lines += count_lines(rest) - counted;
             self.failures.last = Some(error);
         }
         self.batch.clear();
@@ -245,6 +294,10 @@ impl Writer {
     }
 }
 
+fn count_lines(bytes: &[u8]) -> u64 {
+    bytes.iter().filter(|byte| **byte == b'\n').count() as u64
+}
+
 /// How many lines may wait.
 const QUEUE: usize = 8_192;
 /// How long lines gather before they are written.
@@ -253,6 +306,8 @@ const GATHER: Duration = Duration::from_millis(10);
 const BATCH: usize = 64 * 1_024;
 /// How often lost lines are reported.
 const REPORT: Duration = Duration::from_secs(1);
+/// How long it takes until what could not be opened is tried again.
+const RETRY: Duration = Duration::from_secs(5);
 /// How long the last user of a sink waits until all is written.
 const PATIENCE: Duration = Duration::from_secs(3);
 
@@ -284,6 +339,11 @@ mod tests {
     }
 
     impl Output {
+        fn sink(&self) -> Sink {
+            let output = self.clone();
+            Sink::new("test", move || Ok(output.clone()))
+        }
+
         fn text(&self) -> String {
             String::from_utf8(self.written.lock().unwrap().clone()).unwrap()
         }
@@ -292,7 +352,7 @@ mod tests {
     #[test]
     fn a_full_queue_loses_lines_and_never_waits() {
         let output = Output::default();
-        let sink = Sink::new("test", Box::new(output.clone()));
+        let sink = output.sink();
         // Nobody empties the queue yet: had `send` waited, this would not end.
         for number in 0..QUEUE + 5 {
             sink.send(format!("{number}\n").into_bytes());
@@ -309,7 +369,7 @@ mod tests {
     #[test]
     fn lines_of_many_threads_stay_whole() {
         let output = Output::default();
-        let sink = Sink::new("test", Box::new(output.clone()));
+        let sink = output.sink();
         sink.start();
         thread::scope(|scope| {
             for name in ["a", "b", "c", "d"] {
@@ -331,22 +391,51 @@ mod tests {
     #[test]
     fn a_sink_that_was_never_started_ends_at_once() {
         let output = Output::default();
-        let sink = Sink::new("test", Box::new(output.clone()));
+        let sink = output.sink();
         sink.send(b"a\n".to_vec());
         drop(sink);
         assert_eq!(output.text(), "");
+    }
+
+    fn writer(sink: &Sink) -> Writer {
+        match std::mem::replace(&mut *sink.writer.lock().unwrap(), State::Failed) {
+            State::Ready(writer) => writer,
+            State::Running(_) | State::Failed => unreachable!("it was not started"),
+        }
+    }
+
+    #[test]
+    fn what_can_not_be_opened_loses_lines_until_it_can_and_is_not_tried_all_the_time() {
+        let output = Output::default();
+        let opens = Arc::new(AtomicU64::new(0));
+        let (opened, there) = (output.clone(), Arc::clone(&opens));
+        let sink = Sink::new("test", move || {
+            match there.fetch_add(1, Ordering::Relaxed) {
+                0 | 1 => Err(ErrorKind::NotFound.into()),
+                _ => Ok(opened.clone()),
+            }
+        });
+        let mut writer = writer(&sink);
+        let mut write = |line: &[u8], passed: Duration| {
+            writer.tried = writer.tried.and_then(|last| last.checked_sub(passed));
+            writer.batch.extend_from_slice(line);
+            writer.flush();
+            (writer.missed, opens.load(Ordering::Relaxed))
+        };
+        assert_eq!(write(b"1\n2\n", Duration::ZERO), (2, 1));
+        assert_eq!(write(b"3\n", RETRY / 2), (3, 1));
+        assert_eq!(write(b"4\n", RETRY), (4, 2));
+        assert_eq!(write(b"5\n", RETRY), (0, 3));
+        assert_eq!(write(b"6\n", RETRY), (0, 3));
+        assert_eq!(output.text(), "5\n6\n");
     }
 
     /// What is in the output after these batches, and how many lines were lost.
     fn written(plan: Vec<io::Result<usize>>, batches: &[&str]) -> (String, u64) {
         let output = Output::default();
         output.plan.lock().unwrap().extend(plan.into_iter().rev());
-        let sink = Sink::new("test", Box::new(output.clone()));
-        let State::Ready(mut writer) =
-            std::mem::replace(&mut *sink.writer.lock().unwrap(), State::Failed)
-        else {
-            unreachable!()
-        };
+        let sink = output.sink();
+        let mut writer = writer(&sink);
         for batch in batches {
             writer.batch.extend_from_slice(batch.as_bytes());
             writer.flush();

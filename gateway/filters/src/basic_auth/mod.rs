@@ -42,7 +42,7 @@ pub(crate) const DOC: &str = "\
 asks for a name and a password
 
 basic_auth:
-  users: { ann: '$argon2id$v=19$...' }  # or env:NAME or file:/path; argon2 and bcrypt
+  users: { ann: env:ANN_HASH }          # argon2 or bcrypt; also written out, or as file:/path
   users_file: users.htpasswd            # default: none; a line for each user: ann:$2y$...
   realm: restricted                     # what the browser shows
   header: X-Auth-User                   # default: none; tells the upstream the name

@@ -59,28 +59,28 @@ pub(crate) use config::Config;
 
 /// What `edgeway filters` shows.
 pub(crate) const DOC: &str = "\
-Lets only requests with a valid JSON Web Token pass, and tells upstreams who is calling.
+lets only requests with a valid JSON Web Token pass, and tells upstreams who is calling
 
 jwt:
   # Which signatures count: HS256 HS384 HS512, RS256 RS384 RS512, PS256 PS384 PS512, ES256 ES384, EdDSA.
   algorithms: [HS256]
 
-  # Keys. HS algorithms need a secret, all others one or more of the public sources;
-  # `secret` excludes `secret_base64`, and `jwks` excludes `oidc`.
+  # Keys. HS algorithms need a secret, all others one or more of the public sources. What is
+  # commented out excludes what is not, or needs another algorithm; `jwks` excludes `oidc`.
   secret: env:JWT_SECRET          # none by default; 32, 48, 64 bytes or more for HS256, HS384, HS512
-  secret_base64: env:JWT_SECRET   # none by default; the same, written in base64
+  #secret_base64: env:JWT_SECRET  # none by default; the same, written in base64
   public_keys: []                 # PEM files, each with a public key or a certificate
-  jwks_file: keys.json            # none by default; a key set
-  jwks:                           # none by default; a key set, fetched in the background
-    url: https://id.example.com/keys
-    interval: 5m                  # from one fetch to the next
-    timeout: 5s
-    refetch_interval: 30s         # an unknown key id causes at most one fetch in this time
-  oidc:                           # none by default; as `jwks`, where the issuer tells the URL
-    issuer: https://id.example.com
-    interval: 5m
-    timeout: 5s
-    refetch_interval: 30s
+  #jwks_file: keys.json           # none by default; a key set
+  #jwks:                          # none by default; a key set, fetched in the background
+    #url: https://id.example.com/keys
+    #interval: 5m                 # from one fetch to the next
+    #timeout: 5s
+    #refetch_interval: 30s        # an unknown key id causes at most one fetch in this time
+  #oidc:                          # none by default; as `jwks`, where the issuer tells the URL
+    #issuer: https://id.example.com
+    #interval: 5m
+    #timeout: 5s
+    #refetch_interval: 30s
 
   # Where the token is: the first place that has one counts.
   from: [header]                  # header (Authorization: Bearer), {cookie: NAME}, {query: NAME}

@@ -148,6 +148,11 @@ fn nginx_proxy(address: SocketAddr, upstream: SocketAddr, extra: &Extra) -> Stri
             proxy_pass http://app;
             proxy_http_version 1.1;
             proxy_set_header Connection \"\";
+            proxy_set_header Host $http_host;
+            proxy_set_header X-Real-IP $remote_addr;
+            proxy_set_header X-Forwarded-For $remote_addr;
+            proxy_set_header X-Forwarded-Proto $scheme;
+            proxy_set_header X-Forwarded-Host $http_host;
         }}
     }}"
     )

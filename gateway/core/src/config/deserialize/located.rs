@@ -47,16 +47,6 @@ pub(crate) struct Named {
 #[derive(Clone, Debug)]
 pub(crate) struct Entries<V>(pub(crate) Vec<(At<String>, V)>);
 
-impl<T> At<T> {
-    /// The same place with another value.
-    pub(crate) fn map<U>(self, change: impl FnOnce(T) -> U) -> At<U> {
-        At {
-            value: change(self.value),
-            node: self.node,
-        }
-    }
-}
-
 impl<T: PartialEq> PartialEq for At<T> {
     fn eq(&self, other: &Self) -> bool {
         self.value == other.value
@@ -124,18 +114,6 @@ impl<V> Default for Entries<V> {
 }
 
 impl<V> Entries<V> {
-    /// The value under a name.
-    pub(crate) fn find(&self, name: &str) -> Option<&V> {
-        self.iter()
-            .find(|(key, _)| key.value == name)
-            .map(|(_, value)| value)
-    }
-
-    /// The names, in the order of the file.
-    pub(crate) fn names(&self) -> impl Iterator<Item = &str> {
-        self.iter().map(|(key, _)| key.value.as_str())
-    }
-
     /// Names and values, in the order of the file.
     pub(crate) fn iter(&self) -> std::slice::Iter<'_, (At<String>, V)> {
         self.0.iter()

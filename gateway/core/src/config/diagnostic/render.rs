@@ -52,8 +52,7 @@ pub(super) fn diagnostic(diagnostic: &Diagnostic, document: &Document, look: Loo
     };
     let mut elements: Vec<Element<'_>> = Vec::new();
     if let Some(spot) = diagnostic.spot {
-        let label = diagnostic.label.as_deref();
-        elements.extend(excerpt(document, spot, AnnotationKind::Primary, label));
+        elements.extend(excerpt(document, spot, AnnotationKind::Primary, None));
     }
     for (spot, label) in &diagnostic.also {
         elements.extend(excerpt(
@@ -63,7 +62,7 @@ pub(super) fn diagnostic(diagnostic: &Diagnostic, document: &Document, look: Loo
             Some(label),
         ));
     }
-    if let Some(path) = path(diagnostic, document) {
+    if let Some(path) = diagnostic.spot.and_then(|spot| spot.path(document)) {
         elements.push(Level::NOTE.with_name("at").message(path).into());
     }
     if let Some(help) = &diagnostic.help {
@@ -79,13 +78,6 @@ pub(super) fn diagnostic(diagnostic: &Diagnostic, document: &Document, look: Loo
 fn leads_nowhere(line: &str) -> bool {
     let text = line.trim_end_matches("\u{1b}[0m").trim_end();
     text.ends_with(":::") && !text.contains('|')
-}
-
-fn path(diagnostic: &Diagnostic, document: &Document) -> Option<String> {
-    diagnostic
-        .path
-        .clone()
-        .or_else(|| diagnostic.spot?.path(document))
 }
 
 /// One line of the source, with a mark under the part of `spot` that is on it.

@@ -37,6 +37,7 @@ pub(super) fn load(document: &mut Document, path: &Path, problems: &mut Problems
 }
 
 /// Reads `text` as the main file, and all it includes, into an empty document.
+#[cfg(test)]
 pub(super) fn adopt(document: &mut Document, path: &Path, text: &str, problems: &mut Problems) {
     Loader::new(document, problems).main(path, text.as_bytes());
 }

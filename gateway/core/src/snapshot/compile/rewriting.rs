@@ -14,8 +14,12 @@ use crate::{
 /// The rewriting of a route; none if it is wrong, which has been told then.
 pub(super) fn rewriting(route: &At<Route>, target: Option<&Target>, problems: &mut Problems) -> Option<Rewriting> {
     let Route { strip_prefix, add_prefix, rewrite, matching, .. } = &route.value;
-    let strip_at = strip_prefix.as_ref().map(|at| at.node);
-    let first = strip_at.or(add_prefix.as_ref().map(|at| at.node)).or(rewrite.as_ref().map(|at| at.node));
+    let written = [
+        strip_prefix.as_ref().map(|at| at.node),
+        add_prefix.as_ref().map(|at| at.node),
+        rewrite.as_ref().map(|at| at.node),
+    ];
+    let first = written.into_iter().flatten().next();
     if let (Some(node), Some(Target::Redirect(_) | Target::Respond(_) | Target::NotFound)) = (first, target) {
         let message = "this has no effect: only paths that go to an upstream can be rewritten";
         problems.push(Diagnostic::error(message).at(node));

@@ -98,7 +98,7 @@ impl<'a> Targets<'a> {
                 FixedBody::Bytes(content_type(&path), content.ok()?)
             }
             (_, json, file) => {
-                let spot = json.as_ref().map(|json| json.node).or(file.as_ref().map(|file| file.node));
+                let spot = json.as_ref().map(|json| json.node).or_else(|| file.as_ref().map(|file| file.node));
                 let twice = Diagnostic::error("this reply has more than one body");
                 let help = "expected one of `text`, `json`, `file`";
                 problems.extend(spot.map(|spot| twice.at(spot).help(help)));

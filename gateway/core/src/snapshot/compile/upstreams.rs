@@ -10,7 +10,7 @@ use crate::{
         At, Balance, Endpoint, Entries, Upstream,
         diagnostic::{Diagnostic, Problems},
     },
-    upstream::{self, Cluster, Settings, Share, endpoint::Patience},
+    upstream::{self, Cluster, Settings, Share, Turns, endpoint::Patience},
 };
 
 pub(super) fn compile(compiler: Compiler<'_>, upstreams: &Entries<Upstream>, problems: &mut Problems) -> Clusters {
@@ -60,7 +60,9 @@ fn cluster(name: &str, upstream: &Upstream, resources: &Resources) -> Cluster {
         host: upstream.host.clone(),
         hide_headers: upstream.hide_headers.iter().map(|header| header.0.clone()).collect(),
     };
-    Cluster::new(name.into(), endpoints, settings)
+    let turn = |tier: &str| resources.shared(&format!("{name}/{tier}"), Default::default);
+    let turns = Turns { primary: turn("primary"), backup: turn("backup") };
+    Cluster::new(name.into(), endpoints, settings, turns)
 }
 
 fn member(upstream: &str, endpoint: &Endpoint, resources: &Resources) -> (upstream::Endpoint, Share) {
