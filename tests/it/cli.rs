@@ -63,9 +63,9 @@ fn check_and_run_say_the_same_of_a_wrong_configuration() {
     let (checked, ran) = (setup.run("check"), setup.run("run"));
     assert_eq!((checked.code, ran.code), (Some(2), Some(2)));
     assert_eq!(checked.output, "");
-    let (problems, count) = checked.log.trim_end().rsplit_once("\n\n").unwrap();
+    let (_, count) = checked.log.trim_end().rsplit_once("\n\n").unwrap();
     assert!(count.starts_with("3 errors in /"), "{count}");
-    assert_eq!(ran.log.trim_end(), problems);
+    assert_eq!(ran.log, checked.log);
 }
 
 #[test]

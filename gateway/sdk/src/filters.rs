@@ -32,8 +32,9 @@ impl Filters {
     /// it also runs when a configuration is only checked, perhaps as another user. What is to run
     /// beside the requests is given to [`Build::background`].
     ///
-    /// Keys are read by the names that `serde` knows, except those inside `#[serde(flatten)]`,
-    /// which hides them: misspelt keys of such a type can't be told from right ones.
+    /// Keys are read by the names that `serde` knows. `#[serde(flatten)]`, `#[serde(untagged)]` and
+    /// `#[serde(tag = "...")]` hide them: put `#[serde(deny_unknown_fields)]` on the types behind the
+    /// latter two, and do without the first, or a misspelt key passes unseen.
     #[must_use]
     pub fn add<C, F, B>(self, name: &'static str, build: B) -> Self
     where
@@ -45,7 +46,8 @@ impl Filters {
     }
 
     /// As [`add`](Self::add), with the text that `edgeway filters` shows: a line that says what it
-    /// does, an empty line, and the YAML that it takes.
+    /// does (`asks for a name and a password`, without a period), an empty line, and the YAML that it
+    /// takes, under the filter's name.
     #[must_use]
     pub fn add_documented<C, F, B>(
         mut self,
@@ -157,7 +159,7 @@ impl fmt::Debug for Entry {
     }
 }
 
-/// Something that runs beside the requests, for as long as the configuration that asked for it.
+/// Something that runs beside the requests while the configuration that asked for it is in force.
 pub type Background = Pin<Box<dyn Future<Output = ()> + Send>>;
 
 /// What a filter may ask for while it is built.
@@ -201,8 +203,9 @@ impl<'a> Build<'a> {
         self.warnings.push(warning);
     }
 
-    /// Runs `task` beside the requests, from when this configuration is put to use until it is
-    /// dropped. Never started when a configuration is only checked.
+    /// Runs `task` beside the requests, from when this configuration is put to use until another one
+    /// takes its place: then it is dropped, wherever it waits, though requests that began before may
+    /// still run. Never started when a configuration is only checked.
     pub fn background(&mut self, task: impl Future<Output = ()> + Send + 'static) {
         self.background.push(Box::pin(task));
     }

@@ -26,15 +26,23 @@
 //! assert!(filters.get("tenants").is_some());
 //! ```
 //!
-//! * [`filter`]: the contract.
+//! A program with this filter hands the list to the gateway:
+//! `edgeway::main(edgeway::standard().add(...))`. Its crate depends on `edgeway`, which passes on the
+//! [`prelude`], and on `serde` with the feature `derive`, since what the derive makes names that crate.
+//!
+//! * [`filter`]: the contract: which hooks there are, when they are called, what an error does.
 //! * [`message`]: what a hook is given: [`Request`], [`Upstream`], [`Response`], [`Record`].
+//! * [`exchange`]: what all of these share.
+//! * [`body`]: edits of bodies, for filters that want to see them.
 //! * [`reply`]: a response made by the gateway itself.
+//! * [`error`]: failures, of a request and of a configuration.
 //! * [`values`]: what filters tell each other: [`Identity`] and types of your own.
 //! * [`filters`]: the list that gives filters their names, and [`Build`], what a filter may ask
 //!   for while it is built.
 //! * [`resources`]: state that outlives a configuration.
+//! * [`template`]: texts with values of the request in them.
 //! * [`types`]: durations, rates, sizes and secrets that parse themselves.
-//! * [`test`]: hooks without a socket, for unit tests.
+//! * [`mod@test`]: hooks without a socket, for unit tests.
 
 pub mod body;
 pub mod error;

@@ -124,7 +124,8 @@ impl Trial {
         self
     }
 
-    /// Runs the filter's hooks in the order that the gateway calls them.
+    /// Runs the filter's hooks in the order that the gateway calls them, but for the log hook: call
+    /// that with [`Outcome::record`]. Edits of bodies are asked for and not run.
     pub async fn run(mut self, filter: &impl Filter) -> Outcome {
         let flow = filter
             .request(&mut Request::new(&mut self.head, &mut self.exchange))

@@ -9,7 +9,9 @@ use serde::{
 };
 
 use super::{At, Entries, OneOrMany, scalar::from_text};
-use crate::route::{Case, HostPattern, Match, MatchError, PathPattern, Predicate, Rank, Subject, Test, method};
+use crate::route::{
+    Case, HostPattern, Match, MatchError, PathPattern, Predicate, Rank, Subject, Test, method,
+};
 
 /// `match: { host: api.example.com, path: /protected/, method: GET, headers: { x-tier: gold } }`
 #[derive(Debug, Default, Deserialize)]
@@ -38,7 +40,10 @@ impl MatchConfig {
         for (subject, name, test) in self.tests() {
             match subject.and_then(|subject| Predicate::new(subject, test.clone())) {
                 Ok(predicate) => predicates.push(predicate),
-                Err(error) => wrong.push(At { value: error, node: name.node }),
+                Err(error) => wrong.push(At {
+                    value: error,
+                    node: name.node,
+                }),
             }
         }
         if !wrong.is_empty() {
@@ -52,16 +57,27 @@ impl MatchConfig {
 
     /// What is tested, the name that it was written with, and for what.
     fn tests(&self) -> impl Iterator<Item = (Result<Subject, MatchError>, &At<String>, &Test)> {
-        let headers = self.headers.iter().map(|(name, test)| (Subject::header(&name.value), name, &test.0));
-        let query = self.query.iter().map(|(name, test)| (Subject::query(&name.value), name, &test.0));
-        let cookies = self.cookies.iter().map(|(name, test)| (Subject::cookie(&name.value), name, &test.0));
+        let headers = self
+            .headers
+            .iter()
+            .map(|(name, test)| (Subject::header(&name.value), name, &test.0));
+        let query = self
+            .query
+            .iter()
+            .map(|(name, test)| (Subject::query(&name.value), name, &test.0));
+        let cookies = self
+            .cookies
+            .iter()
+            .map(|(name, test)| (Subject::cookie(&name.value), name, &test.0));
         headers.chain(query).chain(cookies)
     }
 
     /// What it says about the path.
     pub(crate) fn path(&self) -> PathPattern {
         let everything = || PathPattern::prefix("/", Rank::BelowRegex).expect("`/` is a path");
-        self.path.as_ref().map_or_else(everything, |path| path.0.clone())
+        self.path
+            .as_ref()
+            .map_or_else(everything, |path| path.0.clone())
     }
 }
 
@@ -72,11 +88,16 @@ impl FromStr for HostText {
     type Err = String;
 
     fn from_str(text: &str) -> Result<Self, String> {
-        HostPattern::parse(text).map(Self).map_err(|error| error.to_string())
+        HostPattern::parse(text)
+            .map(Self)
+            .map_err(|error| error.to_string())
     }
 }
 
-from_text!(HostText, "a host such as `api.example.com` or `*.example.com`");
+from_text!(
+    HostText,
+    "a host such as `api.example.com` or `*.example.com`"
+);
 
 #[derive(Clone, Debug)]
 struct MethodText(Method);
@@ -118,11 +139,19 @@ impl FullPath {
         match (self.exact, self.prefix, self.regex) {
             (Some(PlainPath(path)), None, None) => PathPattern::exact(&path).map_err(text),
             (None, Some(PlainPath(path)), None) => {
-                let rank = if self.beats_regex == Some(true) { Rank::AboveRegex } else { Rank::BelowRegex };
+                let rank = if self.beats_regex == Some(true) {
+                    Rank::AboveRegex
+                } else {
+                    Rank::BelowRegex
+                };
                 PathPattern::prefix(&path, rank).map_err(text)
             }
             (None, None, Some(RegexText(pattern))) => {
-                let case = if self.ignore_case == Some(true) { Case::Ignored } else { Case::Sensitive };
+                let case = if self.ignore_case == Some(true) {
+                    Case::Ignored
+                } else {
+                    Case::Sensitive
+                };
                 PathPattern::regex(&pattern, case).map_err(text)
             }
             _ => Err("expected one of `exact`, `prefix` and `regex`".to_owned()),
@@ -138,7 +167,9 @@ impl FromStr for PlainPath {
     type Err = String;
 
     fn from_str(text: &str) -> Result<Self, String> {
-        PathPattern::exact(text).map(|_| Self(text.to_owned())).map_err(|error| error.to_string())
+        PathPattern::exact(text)
+            .map(|_| Self(text.to_owned()))
+            .map_err(|error| error.to_string())
     }
 }
 
@@ -153,7 +184,9 @@ impl FromStr for RegexText {
 
     fn from_str(text: &str) -> Result<Self, String> {
         let valid = PathPattern::regex(text, Case::Sensitive);
-        valid.map(|_| Self(text.to_owned())).map_err(|error| error.to_string())
+        valid
+            .map(|_| Self(text.to_owned()))
+            .map_err(|error| error.to_string())
     }
 }
 
@@ -171,7 +204,9 @@ impl<'de> Deserialize<'de> for PathText {
             }
 
             fn visit_str<E: de::Error>(self, path: &str) -> Result<PathText, E> {
-                PathPattern::prefix(path, Rank::BelowRegex).map(PathText).map_err(E::custom)
+                PathPattern::prefix(path, Rank::BelowRegex)
+                    .map(PathText)
+                    .map_err(E::custom)
             }
 
             fn visit_map<A: MapAccess<'de>>(self, map: A) -> Result<PathText, A::Error> {
@@ -206,7 +241,11 @@ impl FullTest {
         match (self.equals, self.regex, self.present) {
             (Some(value), None, None) => Ok(Test::Equals(value)),
             (None, Some(RegexText(pattern)), None) => {
-                let case = if self.ignore_case == Some(true) { Case::Ignored } else { Case::Sensitive };
+                let case = if self.ignore_case == Some(true) {
+                    Case::Ignored
+                } else {
+                    Case::Sensitive
+                };
                 Test::matches(&pattern, case).map_err(|error| error.to_string())
             }
             (None, None, Some(true)) => Ok(Test::Present),
@@ -237,6 +276,10 @@ impl<'de> Deserialize<'de> for TestText {
             }
         }
 
-        deserializer.deserialize_struct("test", &["equals", "regex", "ignore_case", "present"], Either)
+        deserializer.deserialize_struct(
+            "test",
+            &["equals", "regex", "ignore_case", "present"],
+            Either,
+        )
     }
 }

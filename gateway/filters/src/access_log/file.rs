@@ -17,7 +17,7 @@ pub(super) fn check(path: &Path) -> io::Result<()> {
     if exists(path)? {
         return appending().open(path).map(drop);
     }
-    let folder = path.parent().unwrap_or(Path::new("/"));
+    let folder = path.parent().unwrap_or_else(|| Path::new("/"));
     if !folder.metadata()?.is_dir() {
         return Err(ErrorKind::NotADirectory.into());
     }

@@ -37,7 +37,7 @@ access_log:
   format: json      # or combined, or a text such as '{time} {client_ip} {method} {target} {status}'
   to: stdout        # or stderr, or { file: access.log }
   secrets: []       # more query parameters whose values are written as ***, beside access_token,
-                    # token, id_token, refresh_token, code, password, secret, client_secret,
+                    # jwt, token, id_token, refresh_token, code, password, secret, client_secret,
                     # api_key, apikey, key, signature and sig
 ";
 
@@ -75,7 +75,7 @@ pub(crate) fn build(config: Config, build: &mut Build<'_>) -> Result<AccessLog, 
         let message = format!("`{{query.{name}}}` would write a secret into the log");
         return Err(BuildError::at("format", message));
     }
-    let sink = sink(&config.to, build)?;
+    let sink = destination(&config.to, build)?;
     let started = Arc::clone(&sink);
     build.background(async move { started.start() });
     Ok(AccessLog {
@@ -85,7 +85,7 @@ pub(crate) fn build(config: Config, build: &mut Build<'_>) -> Result<AccessLog, 
     })
 }
 
-fn sink(to: &To, build: &Build<'_>) -> Result<Arc<Sink>, BuildError> {
+fn destination(to: &To, build: &Build<'_>) -> Result<Arc<Sink>, BuildError> {
     let resources = build.resources();
     match to {
         To::Stdout => {

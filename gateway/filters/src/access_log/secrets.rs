@@ -78,8 +78,9 @@ fn hex(digit: u8) -> Option<u8> {
     u8::try_from(value).ok()
 }
 
-const ALWAYS: [&str; 13] = [
+const ALWAYS: [&str; 14] = [
     "access_token",
+    "jwt",
     "token",
     "id_token",
     "refresh_token",

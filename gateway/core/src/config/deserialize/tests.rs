@@ -505,7 +505,11 @@ fn a_place_is_kept_with_a_value_and_with_a_key() {
     );
     assert_eq!(path(placed.maybe.unwrap().node), "maybe");
     assert_eq!(path(placed.list[1].node), "list[1]");
-    let ordered: Vec<_> = placed.ordered.iter().map(|(name, number)| (name.value.as_str(), *number)).collect();
+    let ordered: Vec<_> = placed
+        .ordered
+        .iter()
+        .map(|(name, number)| (name.value.as_str(), *number))
+        .collect();
     assert_eq!(ordered, [("z", 1), ("a", 2)]);
     assert_eq!(path(placed.later.node), "later");
 }

@@ -12,10 +12,7 @@ fn value(document: &Document, name: &str) -> NodeId {
 fn rendered(text: &str, name: &str, look: Look) -> String {
     let mut problems = Problems::default();
     let document = Document::from_text("conf/e.yaml", text, &mut problems);
-    problems.push(
-        Diagnostic::error("it is wrong")
-            .at(value(&document, name)),
-    );
+    problems.push(Diagnostic::error("it is wrong").at(value(&document, name)));
     problems.render(&document, look)
 }
 
@@ -31,10 +28,7 @@ fn a_diagnostic_shows_place_line_mark_path_and_help() {
             .also(value(&document, "a"), "it was this"),
     );
     problems.push(Diagnostic::error("it is bad").at(key));
-    problems.push(
-        Diagnostic::error("it is missing")
-            .at_key_of(two),
-    );
+    problems.push(Diagnostic::error("it is missing").at_key_of(two));
     let golden = "\
 error: it is bad
  --> conf/e.yaml:2:6
@@ -131,7 +125,7 @@ error: it is wrong
  --> conf/e.yaml:1:30
   |
 1 | { secret: ***, a: wrong, key: *** }
-  |                   ^^^^^ here
+  |                   ^^^^^
   |
   = at: a
 
@@ -143,7 +137,7 @@ error: it is wrong
 fn a_mark_on_a_secret_is_under_its_mask() {
     let said = rendered("secret: hunter2\nnext: 1", "secret", Look::Plain);
     assert!(
-        said.contains("1 | secret: ***\n  |         ^^^ here\n"),
+        said.contains("1 | secret: ***\n  |         ^^^\n"),
         "{said}"
     );
 }
