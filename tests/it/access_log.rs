@@ -341,14 +341,19 @@ fn a_file_that_can_not_be_made_is_told_once_and_tried_again() {
     let folder = setup.folder().join("later");
     std::os::unix::fs::symlink(folder.join("a.log"), setup.folder().join("access.log")).unwrap();
     let gateway = setup.start();
-    gateway.wait_for_log("access.log can't be opened, its lines are lost: No such file or directory");
+    gateway
+        .wait_for_log("access.log can't be opened, its lines are lost: No such file or directory");
     assert_eq!(gateway.get("/lost").text(), "here");
     fs::create_dir(&folder).unwrap();
     gateway.wait_for_log("access.log is open now, 1 lines are lost");
     assert_eq!(gateway.get("/kept").text(), "here");
     let read = || fs::read_to_string(folder.join("a.log")).unwrap_or_default();
     eventually(PATIENCE, || read().ends_with("}\n"));
-    assert!(read().lines().count() == 1 && read().contains("/kept"), "{}", read());
+    assert!(
+        read().lines().count() == 1 && read().contains("/kept"),
+        "{}",
+        read()
+    );
     assert_eq!(gateway.log().matches("can't be opened").count(), 1);
 }
 

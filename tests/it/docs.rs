@@ -8,13 +8,22 @@ use edgeway_tests::{Finished, Gateway};
 
 use crate::cli::edgeway;
 
-const FILTERS: [&str; 6] = ["access_log", "basic_auth", "cors", "headers", "jwt", "request_id"];
+const FILTERS: [&str; 6] = [
+    "access_log",
+    "basic_auth",
+    "cors",
+    "headers",
+    "jwt",
+    "request_id",
+];
 
 #[test]
 fn every_filter_is_looked_at_here() {
     let listed = edgeway(&["filters"]).output;
     let table = listed.lines().take_while(|line| !line.is_empty());
-    let names: Vec<_> = table.filter_map(|line| line.split_whitespace().next()).collect();
+    let names: Vec<_> = table
+        .filter_map(|line| line.split_whitespace().next())
+        .collect();
     assert_eq!(names, FILTERS);
 }
 
@@ -36,14 +45,20 @@ fn the_yaml_of_every_filter_has_no_key_that_the_filter_does_not_know() {
     let said = checked("jwt:\n  #stray: 1\n").log;
     assert!(!said.contains("unknown key"), "{said}");
     let said = checked(&uncommented("jwt:\n  #stray: 1\n  jwks:\n    #astray: 1\n")).log;
-    assert!(said.contains("unknown key `stray`") && said.contains("unknown key `astray`"), "{said}");
+    assert!(
+        said.contains("unknown key `stray`") && said.contains("unknown key `astray`"),
+        "{said}"
+    );
 }
 
 #[test]
 fn every_summary_is_in_the_same_style() {
     for name in FILTERS {
         let (summary, _) = shown(name);
-        assert!(summary.starts_with(|first: char| first.is_ascii_lowercase()), "{summary}");
+        assert!(
+            summary.starts_with(|first: char| first.is_ascii_lowercase()),
+            "{summary}"
+        );
         assert!(!summary.ends_with('.'), "{summary}");
         let verb = summary.split(' ').next().unwrap();
         assert!(verb.ends_with('s'), "{summary}");
@@ -61,13 +76,16 @@ fn shown(name: &str) -> (String, String) {
 
 /// What is said of a configuration with this filter.
 fn checked(yaml: &str) -> Finished {
-    const HASH: &str = "$argon2id$v=19$m=19456,t=2,p=1$c2FsdHNhbHQ$Gpl2vK3bPAeYZ6HGLdTHUkDZ1pFYcOJyVzqv5IpBhqU";
+    const HASH: &str =
+        "$argon2id$v=19$m=19456,t=2,p=1$c2FsdHNhbHQ$Gpl2vK3bPAeYZ6HGLdTHUkDZ1pFYcOJyVzqv5IpBhqU";
     let lines = yaml.lines().map(|line| format!("    {line}\n"));
     let filter = lines.collect::<String>().replacen("    ", "  - ", 1);
-    let setup = Gateway::setup(&format!("filters:\n{filter}routes:\n  - respond: {{ text: hello }}\n"))
-        .file("users.htpasswd", format!("bob:{HASH}\n"))
-        .env("ANN_HASH", HASH)
-        .env("JWT_SECRET", "a-secret-of-enough-bytes-for-everybody");
+    let setup = Gateway::setup(&format!(
+        "filters:\n{filter}routes:\n  - respond: {{ text: hello }}\n"
+    ))
+    .file("users.htpasswd", format!("bob:{HASH}\n"))
+    .env("ANN_HASH", HASH)
+    .env("JWT_SECRET", "a-secret-of-enough-bytes-for-everybody");
     let file = setup.folder().join("edgeway.yaml");
     assert!(fs::read_to_string(file).unwrap().contains("  - "));
     setup.run("check")
@@ -75,7 +93,9 @@ fn checked(yaml: &str) -> Finished {
 
 fn uncommented(yaml: &str) -> String {
     let line = |line: &str| match line.trim_start().strip_prefix('#') {
-        Some(rest) if rest.starts_with(|first: char| first.is_ascii_lowercase()) => line.replacen('#', "", 1),
+        Some(rest) if rest.starts_with(|first: char| first.is_ascii_lowercase()) => {
+            line.replacen('#', "", 1)
+        }
         _ => line.to_owned(),
     };
     yaml.lines().map(|text| line(text) + "\n").collect()

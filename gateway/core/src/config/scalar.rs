@@ -48,7 +48,11 @@ impl FromStr for ListenAddress {
 
     fn from_str(text: &str) -> Result<Self, String> {
         let address = resolve(text)?;
-        let full = if address.starts_with(':') { format!("[::]{address}") } else { address.into_owned() };
+        let full = if address.starts_with(':') {
+            format!("[::]{address}")
+        } else {
+            address.into_owned()
+        };
         full.parse().map(Self).map_err(|_| {
             format!("expected an address and a port such as `0.0.0.0:80`, `[::]:80` or `:80`, found `{text}`")
         })
@@ -69,13 +73,24 @@ impl FromStr for EndpointAddress {
 
     fn from_str(text: &str) -> Result<Self, String> {
         let address = resolve(text)?;
-        let wrong = || format!("expected a host and a port such as `app-1:8080` or `10.0.0.7:80`, found `{text}`");
+        let wrong = || {
+            format!(
+                "expected a host and a port such as `app-1:8080` or `10.0.0.7:80`, found `{text}`"
+            )
+        };
         if address.contains("://") {
             return Err(format!("{}: a scheme does not belong here", wrong()));
         }
         let (host, port) = address.rsplit_once(':').ok_or_else(wrong)?;
-        let port = port.parse().ok().filter(|port| *port != 0).ok_or_else(wrong)?;
-        let bare = host.strip_prefix('[').and_then(|host| host.strip_suffix(']')).unwrap_or(host);
+        let port = port
+            .parse()
+            .ok()
+            .filter(|port| *port != 0)
+            .ok_or_else(wrong)?;
+        let bare = host
+            .strip_prefix('[')
+            .and_then(|host| host.strip_suffix(']'))
+            .unwrap_or(host);
         let is_name = |c: char| c.is_ascii_alphanumeric() || matches!(c, '-' | '.' | '_');
         let valid = if bare.len() == host.len() {
             !host.is_empty() && host.chars().all(is_name)
@@ -85,7 +100,10 @@ impl FromStr for EndpointAddress {
         if !valid {
             return Err(wrong());
         }
-        Ok(Self { host: bare.to_owned(), port })
+        Ok(Self {
+            host: bare.to_owned(),
+            port,
+        })
     }
 }
 
@@ -108,8 +126,12 @@ impl FromStr for Network {
     type Err = String;
 
     fn from_str(text: &str) -> Result<Self, String> {
-        let net = text.parse::<IpNet>().or_else(|_| text.parse::<std::net::IpAddr>().map(IpNet::from));
-        net.map(Self).map_err(|_| format!("expected a network such as `10.0.0.0/8` or an address, found `{text}`"))
+        let net = text
+            .parse::<IpNet>()
+            .or_else(|_| text.parse::<std::net::IpAddr>().map(IpNet::from));
+        net.map(Self).map_err(|_| {
+            format!("expected a network such as `10.0.0.0/8` or an address, found `{text}`")
+        })
     }
 }
 
@@ -123,7 +145,9 @@ impl FromStr for HeaderKey {
     type Err = String;
 
     fn from_str(text: &str) -> Result<Self, String> {
-        text.parse().map(Self).map_err(|_| format!("expected the name of a header, found `{text}`"))
+        text.parse()
+            .map(Self)
+            .map_err(|_| format!("expected the name of a header, found `{text}`"))
     }
 }
 
@@ -149,7 +173,9 @@ impl FromStr for HostPolicy {
             "keep" => Ok(Self::Keep),
             "endpoint" => Ok(Self::Endpoint),
             host if host.parse::<http::uri::Authority>().is_ok() => Ok(Self::Set(host.to_owned())),
-            _ => Err(format!("expected `keep`, `endpoint` or a host, found `{text}`")),
+            _ => Err(format!(
+                "expected `keep`, `endpoint` or a host, found `{text}`"
+            )),
         }
     }
 }
@@ -177,8 +203,12 @@ impl Default for Status {
 impl<'de> Deserialize<'de> for Status {
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
         let number = u16::deserialize(deserializer)?;
-        let status = StatusCode::from_u16(number).ok().filter(|_| (200..=599).contains(&number));
-        status.map(Self).ok_or_else(|| de::Error::custom(format!("expected a status from 200 to 599, found {number}")))
+        let status = StatusCode::from_u16(number)
+            .ok()
+            .filter(|_| (200..=599).contains(&number));
+        status.map(Self).ok_or_else(|| {
+            de::Error::custom(format!("expected a status from 200 to 599, found {number}"))
+        })
     }
 }
 
@@ -219,7 +249,9 @@ impl<'de> Deserialize<'de> for Json {
 
             fn visit_f64<E: de::Error>(self, value: f64) -> Result<String, E> {
                 let number = serde_json::Number::from_f64(value);
-                number.map(|number| number.to_string()).ok_or_else(|| E::custom("JSON has no such number"))
+                number
+                    .map(|number| number.to_string())
+                    .ok_or_else(|| E::custom("JSON has no such number"))
             }
 
             fn visit_str<E>(self, text: &str) -> Result<String, E> {
@@ -285,7 +317,9 @@ impl<'de, T: Deserialize<'de> + FromStr<Err = String>> Deserialize<'de> for OneO
             }
 
             fn visit_str<E: de::Error>(self, text: &str) -> Result<Self::Value, E> {
-                text.parse().map(|value| OneOrMany(vec![value])).map_err(E::custom)
+                text.parse()
+                    .map(|value| OneOrMany(vec![value]))
+                    .map_err(E::custom)
             }
 
             fn visit_seq<A: SeqAccess<'de>>(self, mut items: A) -> Result<Self::Value, A::Error> {
@@ -328,12 +362,24 @@ impl<'de> Deserialize<'de> for Endpoint {
 
             fn visit_str<E: de::Error>(self, text: &str) -> Result<Endpoint, E> {
                 let address = text.parse().map_err(E::custom)?;
-                Ok(Endpoint { address, weight: one(), backup: false })
+                Ok(Endpoint {
+                    address,
+                    weight: one(),
+                    backup: false,
+                })
             }
 
             fn visit_map<A: MapAccess<'de>>(self, map: A) -> Result<Endpoint, A::Error> {
-                let Full { address, weight, backup } = Full::deserialize(MapAccessDeserializer::new(map))?;
-                Ok(Endpoint { address, weight, backup })
+                let Full {
+                    address,
+                    weight,
+                    backup,
+                } = Full::deserialize(MapAccessDeserializer::new(map))?;
+                Ok(Endpoint {
+                    address,
+                    weight,
+                    backup,
+                })
             }
         }
 

@@ -48,6 +48,9 @@ pub(super) async fn down(session: &mut Session, ctx: &mut Ctx, verdict: Option<R
 
 /// Shows every filter the head that is about to be sent to an endpoint.
 pub(super) fn attempt(request: &mut RequestHeader, ctx: &mut Ctx) -> pingora::Result<()> {
+    if ctx.route.chain.0.is_empty() {
+        return Ok(());
+    }
     let route = Arc::clone(&ctx.route);
     let Target::Upstream(cluster) = &route.target else { return Ok(()) };
     let endpoint = ctx.endpoint.map_or("", |number| &cluster.endpoint(number).name);

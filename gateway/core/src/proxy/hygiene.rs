@@ -32,7 +32,7 @@ pub(super) fn clean(head: &mut RequestHeader, gateway: &Gateway) {
 fn unwanted(headers: &HeaderMap, gateway: &Gateway) -> Names {
     let drop = gateway.underscores == Underscores::Drop;
     let reserved = |name: &str| gateway.reserved.iter().any(|reserved| is_twin(name, reserved.as_str()));
-    let bad = |name: &&HeaderName| (drop && name.as_str().contains('_')) || reserved(name.as_str());
+    let bad = |name: &&HeaderName| (drop && name.as_str().as_bytes().contains(&b'_')) || reserved(name.as_str());
     headers.keys().filter(bad).cloned().collect()
 }
 
