@@ -68,7 +68,12 @@ enum Command {
 #[derive(Args)]
 struct Config {
     /// The configuration file
-    #[arg(short, long, value_name = "FILE", default_value = "/etc/edgeway/edgeway.yaml")]
+    #[arg(
+        short,
+        long,
+        value_name = "FILE",
+        default_value = "/etc/edgeway/edgeway.yaml"
+    )]
     config: PathBuf,
 }
 
@@ -80,11 +85,18 @@ pub(crate) fn main(filters: Filters) -> ExitCode {
             telemetry::log::start();
             return server::run(config.config, filters);
         }
-        Command::Check(config) => with_gateway(&config, &filters, |out, loaded, gateway| summary(out, &config, loaded, gateway)),
-        Command::Routes(config) => with_gateway(&config, &filters, |out, _, gateway| routes(out, gateway)),
-        Command::Filters { name: None } => list(&mut io::stdout(), &filters).map(|()| ExitCode::SUCCESS),
+        Command::Check(config) => with_gateway(&config, &filters, |out, loaded, gateway| {
+            summary(out, &config, loaded, gateway)
+        }),
+        Command::Routes(config) => {
+            with_gateway(&config, &filters, |out, _, gateway| routes(out, gateway))
+        }
+        Command::Filters { name: None } => {
+            list(&mut io::stdout(), &filters).map(|()| ExitCode::SUCCESS)
+        }
         Command::Filters { name: Some(name) } => describe(&mut io::stdout(), &filters, &name),
-        Command::Version => writeln!(io::stdout(), "edgeway {}", env!("CARGO_PKG_VERSION")).map(|()| ExitCode::SUCCESS),
+        Command::Version => writeln!(io::stdout(), "edgeway {}", env!("CARGO_PKG_VERSION"))
+            .map(|()| ExitCode::SUCCESS),
     };
     // Whoever closed our standard output (`edgeway routes | head`) has seen enough.
     done.unwrap_or(ExitCode::SUCCESS)
@@ -99,15 +111,29 @@ fn with_gateway(
     let loaded = load(&config.config, filters, &Resources::default());
     io::stderr().write_all(loaded.report(Look::of_stderr()).as_bytes())?;
     let Some((gateway, _)) = &loaded.gateway else {
-        writeln!(io::stderr(), "{} in {}", loaded.counts(), config.config.display())?;
+        writeln!(
+            io::stderr(),
+            "{} in {}",
+            loaded.counts(),
+            config.config.display()
+        )?;
         return Ok(exit::configuration());
     };
     show(&mut io::stdout(), &loaded, gateway)?;
     Ok(ExitCode::SUCCESS)
 }
 
-fn summary(out: &mut impl Write, config: &Config, loaded: &Loaded, gateway: &Gateway) -> io::Result<()> {
-    let endpoints = gateway.clusters.iter().map(|cluster| cluster.endpoints.len()).sum();
+fn summary(
+    out: &mut impl Write,
+    config: &Config,
+    loaded: &Loaded,
+    gateway: &Gateway,
+) -> io::Result<()> {
+    let endpoints = gateway
+        .clusters
+        .iter()
+        .map(|cluster| cluster.endpoints.len())
+        .sum();
     let warnings = loaded.warnings();
     writeln!(
         out,
@@ -118,7 +144,11 @@ fn summary(out: &mut impl Write, config: &Config, loaded: &Loaded, gateway: &Gat
         counted(gateway.clusters.len(), "upstream"),
         counted(endpoints, "endpoint"),
         counted(loaded.files(), "file"),
-        if warnings > 0 { format!(" ({})", counted(warnings, "warning")) } else { String::new() },
+        if warnings > 0 {
+            format!(" ({})", counted(warnings, "warning"))
+        } else {
+            String::new()
+        },
     )
 }
 
@@ -126,7 +156,13 @@ fn routes(out: &mut impl Write, gateway: &Gateway) -> io::Result<()> {
     for listener in &gateway.listeners {
         writeln!(out, "listener {}  {}", listener.name, listener.bind)?;
     }
-    let rows: Vec<_> = gateway.router.routes().map(|route| &**route).chain([&*gateway.fallback]).map(row).collect();
+    let rows: Vec<_> = gateway
+        .router
+        .routes()
+        .map(|route| &**route)
+        .chain([&*gateway.fallback])
+        .map(row)
+        .collect();
     let head = ["ROUTE", "MATCH", "FILTERS", "TARGET"].map(str::to_owned);
     writeln!(out)?;
     table(out, std::iter::once(&head).chain(&rows))
@@ -134,13 +170,29 @@ fn routes(out: &mut impl Write, gateway: &Gateway) -> io::Result<()> {
 
 fn row(route: &Route) -> [String; 4] {
     let filters: Vec<_> = route.chain.0.iter().map(|link| &*link.name).collect();
-    let name = if *route.name == *route.pattern { "-" } else { &route.name };
-    let filters = if filters.is_empty() { "-".to_owned() } else { filters.join(" > ") };
-    [name.to_owned(), route.pattern.clone(), filters, route.target.to_string()]
+    let name = if *route.name == *route.pattern {
+        "-"
+    } else {
+        &route.name
+    };
+    let filters = if filters.is_empty() {
+        "-".to_owned()
+    } else {
+        filters.join(" > ")
+    };
+    [
+        name.to_owned(),
+        route.pattern.clone(),
+        filters,
+        route.target.to_string(),
+    ]
 }
 
 /// Writes rows with their columns under each other.
-fn table<'r>(out: &mut impl Write, rows: impl Iterator<Item = &'r [String; 4]> + Clone) -> io::Result<()> {
+fn table<'r>(
+    out: &mut impl Write,
+    rows: impl Iterator<Item = &'r [String; 4]> + Clone,
+) -> io::Result<()> {
     let mut widths = [0; 4];
     for row in rows.clone() {
         for (width, cell) in widths.iter_mut().zip(row) {
@@ -155,21 +207,33 @@ fn table<'r>(out: &mut impl Write, rows: impl Iterator<Item = &'r [String; 4]> +
 }
 
 fn list(out: &mut impl Write, filters: &Filters) -> io::Result<()> {
-    let width = filters.iter().map(|entry| entry.name().len()).max().unwrap_or_default();
+    let width = filters
+        .iter()
+        .map(|entry| entry.name().len())
+        .max()
+        .unwrap_or_default();
     for entry in filters.iter() {
         writeln!(out, "{:width$}  {}", entry.name(), entry.summary())?;
     }
-    writeln!(out, "\n`edgeway filters NAME` shows the YAML that a filter takes.")
+    writeln!(
+        out,
+        "\n`edgeway filters NAME` shows the YAML that a filter takes."
+    )
 }
 
 fn describe(out: &mut impl Write, filters: &Filters, name: &str) -> io::Result<ExitCode> {
     let Some(entry) = filters.get(name) else {
         let known: Vec<_> = filters.iter().map(Entry::name).collect();
         let help = crate::config::diagnostic::suggestion(name, &known).unwrap_or_default();
-        writeln!(io::stderr(), "error: unknown filter `{name}`\n  = help: {help}")?;
+        writeln!(
+            io::stderr(),
+            "error: unknown filter `{name}`\n  = help: {help}"
+        )?;
         return Ok(exit::configuration());
     };
-    let known = |text: &'static str, otherwise: &'static str| if text.is_empty() { otherwise } else { text };
+    let known = |text: &'static str, otherwise: &'static str| {
+        if text.is_empty() { otherwise } else { text }
+    };
     let summary = known(entry.summary(), "(its author has not said what it does)");
     let yaml = known(entry.yaml(), "(its author has not said what it takes)");
     writeln!(out, "{}: {summary}\n\n{yaml}", entry.name())?;

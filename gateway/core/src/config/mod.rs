@@ -142,7 +142,10 @@ impl Upstream {
     }
 
     fn hide_headers() -> Vec<HeaderKey> {
-        vec![HeaderKey(http::header::SERVER), HeaderKey(http::HeaderName::from_static("x-powered-by"))]
+        vec![
+            HeaderKey(http::header::SERVER),
+            HeaderKey(http::HeaderName::from_static("x-powered-by")),
+        ]
     }
 }
 

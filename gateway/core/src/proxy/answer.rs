@@ -22,11 +22,14 @@ const HOP_BY_HOP: [HeaderName; 5] = [
 
 /// Notes that the endpoint has answered, and removes what clients need not see.
 pub(super) fn arrived(response: &mut ResponseHeader, ctx: &mut Ctx) {
-    let Target::Upstream(cluster) = &ctx.route.target else { return };
+    let Target::Upstream(cluster) = &ctx.route.target else {
+        return;
+    };
     if !is_final(response.status) {
         return;
     }
-    ctx.answered.get_or_insert_with(|| ctx.exchange.started.elapsed());
+    ctx.answered
+        .get_or_insert_with(|| ctx.exchange.started.elapsed());
     if let Some(number) = ctx.endpoint {
         cluster.succeeded(number, ctx.attempt_began);
     }
@@ -37,7 +40,11 @@ pub(super) fn arrived(response: &mut ResponseHeader, ctx: &mut Ctx) {
 }
 
 /// Takes the final head up the chain.
-pub(super) fn pass(session: &mut Session, response: &mut ResponseHeader, ctx: &mut Ctx) -> Result<()> {
+pub(super) fn pass(
+    session: &mut Session,
+    response: &mut ResponseHeader,
+    ctx: &mut Ctx,
+) -> Result<()> {
     if !is_final(response.status) {
         return Ok(());
     }
@@ -62,7 +69,9 @@ pub(super) fn pass(session: &mut Session, response: &mut ResponseHeader, ctx: &m
 
 /// HTTP/1.0 knows no chunks: the end of such a body is the end of the connection.
 fn unchunk(session: &mut Session, response: &mut ResponseHeader) {
-    if session.req_header().version < Version::HTTP_11 && response.headers.contains_key(TRANSFER_ENCODING) {
+    if session.req_header().version < Version::HTTP_11
+        && response.headers.contains_key(TRANSFER_ENCODING)
+    {
         response.remove_header(&TRANSFER_ENCODING);
         session.set_keepalive(None);
     }
@@ -87,7 +96,11 @@ fn strip_hop_by_hop(response: &mut ResponseHeader) {
 /// The headers that `Connection` names, beyond its own words.
 fn nominated(response: &ResponseHeader) -> SmallVec<[HeaderName; 2]> {
     const OWN: [&str; 3] = ["keep-alive", "close", "upgrade"];
-    let lines = response.headers.get_all(CONNECTION).iter().filter_map(|line| line.to_str().ok());
+    let lines = response
+        .headers
+        .get_all(CONNECTION)
+        .iter()
+        .filter_map(|line| line.to_str().ok());
     let tokens = lines.flat_map(|line| line.split(',')).map(str::trim);
     let foreign = tokens.filter(|token| !OWN.iter().any(|own| own.eq_ignore_ascii_case(token)));
     foreign.filter_map(|token| token.parse().ok()).collect()
@@ -97,7 +110,10 @@ fn nominated(response: &ResponseHeader) -> SmallVec<[HeaderName; 2]> {
 fn reframe(session: &Session, response: &mut ResponseHeader) -> Result<()> {
     let request = session.req_header();
     let bodyless = request.method == Method::HEAD
-        || matches!(response.status, StatusCode::NO_CONTENT | StatusCode::NOT_MODIFIED);
+        || matches!(
+            response.status,
+            StatusCode::NO_CONTENT | StatusCode::NOT_MODIFIED
+        );
     response.remove_header(&CONTENT_LENGTH);
     if bodyless || request.version != Version::HTTP_11 {
         return Ok(());

@@ -4,9 +4,7 @@ use std::sync::Arc;
 
 use edgeway_sdk::Reply;
 use http::{HeaderValue, Method, StatusCode, Version, header};
-use pingora::{
-    http::{RequestHeader, authority::raw_target_authority},
-};
+use pingora::http::{RequestHeader, authority::raw_target_authority};
 use pingora_proxy::Session;
 
 use super::{client, ctx::Ctx, depart::Via, hygiene};
@@ -21,6 +19,7 @@ pub(super) fn route(session: &mut Session, ctx: &mut Ctx, via: &Via) -> Option<R
     limit(session, ctx);
     client::identify(session, ctx);
     hygiene::clean(session.req_header_mut(), &ctx.gateway);
+    hygiene::forget_case(session.req_header_mut());
     let head = session.req_header();
     let host = match examine(head, via) {
         Ok(host) => host,
@@ -80,7 +79,11 @@ fn is_target(raw: &[u8]) -> bool {
 fn find(head: &RequestHeader, host: Option<&Host<'_>>, ctx: &mut Ctx) -> Option<Reply> {
     let path = head.uri.path();
     if path == "*" {
-        let status = if head.method == Method::OPTIONS { 204 } else { 400 };
+        let status = if head.method == Method::OPTIONS {
+            204
+        } else {
+            400
+        };
         return Some(Reply::new(status));
     }
     let Ok(normal) = normalise(path) else {
@@ -104,9 +107,11 @@ fn find(head: &RequestHeader, host: Option<&Host<'_>>, ctx: &mut Ctx) -> Option<
             let allow: Vec<_> = methods.iter().map(Method::as_str).collect();
             Some(Reply::new(405).header(header::ALLOW, allow.join(", ")))
         }
-        Found::Ambiguous => {
-            Some(Reply::new(400).detail("The path is not valid.").because("the path has readings that lead to different routes"))
-        }
+        Found::Ambiguous => Some(
+            Reply::new(400)
+                .detail("The path is not valid.")
+                .because("the path has readings that lead to different routes"),
+        ),
         Found::NotFound => None,
     };
     ctx.exchange.route = Arc::clone(&ctx.route.name);

@@ -24,7 +24,10 @@ pub(super) fn peer(session: &mut Session, ctx: &mut Ctx) -> Result<Box<HttpPeer>
     let picked = cluster.pick(&ctx.tried);
     let address = picked.and_then(|number| cluster.endpoint(number).state.address());
     let (Some(number), Some(address)) = (picked, address) else {
-        let reason = format!("no endpoint of the upstream `{}` has an address yet", cluster.name);
+        let reason = format!(
+            "no endpoint of the upstream `{}` has an address yet",
+            cluster.name
+        );
         return Err(ctx.refuse(Reply::new(503).because(reason)));
     };
     ctx.attempts += 1;
@@ -41,7 +44,9 @@ pub(super) fn peer(session: &mut Session, ctx: &mut Ctx) -> Result<Box<HttpPeer>
 
 /// Nothing was sent, so another endpoint may be tried whatever the method.
 pub(super) fn not_connected(ctx: &mut Ctx, mut error: Box<Error>) -> Box<Error> {
-    let Some(cluster) = cluster(ctx) else { return error };
+    let Some(cluster) = cluster(ctx) else {
+        return error;
+    };
     if let Some(number) = ctx.endpoint {
         cluster.failed(number, &error.etype().as_str());
     }
@@ -55,14 +60,26 @@ pub(super) fn not_connected(ctx: &mut Ctx, mut error: Box<Error>) -> Box<Error> 
 /// sent again, and the client has seen nothing. Not after a time-out: the endpoint is most likely
 /// busy with the request, and others would be next. An old connection from the pool that turns out
 /// to be closed says nothing about the endpoint, and is no attempt.
-pub(super) fn broken(session: &mut Session, ctx: &mut Ctx, mut error: Box<Error>, reused: bool) -> Box<Error> {
+pub(super) fn broken(
+    session: &mut Session,
+    ctx: &mut Ctx,
+    mut error: Box<Error>,
+    reused: bool,
+) -> Box<Error> {
     error.set_retry(false);
-    let (Some(cluster), Some(number)) = (cluster(ctx), ctx.endpoint) else { return error };
+    let (Some(cluster), Some(number)) = (cluster(ctx), ctx.endpoint) else {
+        return error;
+    };
     if *error.esource() != ErrorSource::Upstream || ctx.verdict.is_some() {
         return error;
     }
-    let timed_out = matches!(error.etype(), ErrorType::ReadTimedout | ErrorType::WriteTimedout);
-    let unseen = session.response_written().is_none_or(|head| head.status.is_informational());
+    let timed_out = matches!(
+        error.etype(),
+        ErrorType::ReadTimedout | ErrorType::WriteTimedout
+    );
+    let unseen = session
+        .response_written()
+        .is_none_or(|head| head.status.is_informational());
     let stale = reused && unseen && !timed_out;
     if stale {
         ctx.attempts -= 1;

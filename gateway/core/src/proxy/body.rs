@@ -8,7 +8,12 @@ use pingora_proxy::Session;
 use super::ctx::Ctx;
 
 /// A piece of the request's body, on its way to the endpoint.
-pub(super) fn request(session: &Session, body: &mut Option<Bytes>, end: bool, ctx: &mut Ctx) -> Result<()> {
+pub(super) fn request(
+    session: &Session,
+    body: &mut Option<Bytes>,
+    end: bool,
+    ctx: &mut Ctx,
+) -> Result<()> {
     if !ctx.exchange.request_edits.is_empty() && !session.was_upgraded() {
         let piece = body.take().unwrap_or_default();
         let edited = edit(&mut ctx.exchange.request_edits, piece, end);
@@ -24,7 +29,12 @@ pub(super) fn request(session: &Session, body: &mut Option<Bytes>, end: bool, ct
 }
 
 /// A piece of the response's body, on its way to the client.
-pub(super) fn response(session: &Session, body: &mut Option<Bytes>, end: bool, ctx: &mut Ctx) -> Result<()> {
+pub(super) fn response(
+    session: &Session,
+    body: &mut Option<Bytes>,
+    end: bool,
+    ctx: &mut Ctx,
+) -> Result<()> {
     if ctx.exchange.response_edits.is_empty() || session.was_upgraded() {
         return Ok(());
     }
@@ -35,6 +45,12 @@ pub(super) fn response(session: &Session, body: &mut Option<Bytes>, end: bool, c
 }
 
 /// Has a piece pass all edits in their order.
-pub(super) fn edit(edits: &mut [Box<dyn BodyEdit>], piece: Bytes, end: bool) -> edgeway_sdk::Result<Bytes> {
-    edits.iter_mut().try_fold(piece, |piece, edit| edit.edit(piece, end))
+pub(super) fn edit(
+    edits: &mut [Box<dyn BodyEdit>],
+    piece: Bytes,
+    end: bool,
+) -> edgeway_sdk::Result<Bytes> {
+    edits
+        .iter_mut()
+        .try_fold(piece, |piece, edit| edit.edit(piece, end))
 }

@@ -6,9 +6,7 @@
 use std::sync::Arc;
 
 use edgeway_sdk::{Flow, Reply, Request, Response, Result, Upstream};
-use pingora::{
-    http::{RequestHeader, ResponseHeader},
-};
+use pingora::http::{RequestHeader, ResponseHeader};
 use pingora_proxy::Session;
 
 use super::{
@@ -20,13 +18,20 @@ use crate::snapshot::Target;
 
 /// Runs the chain and tells what the request comes to: a filter's reply, the verdict that was
 /// reached before, or that of the target. None means that the upstream is asked.
-pub(super) async fn down(session: &mut Session, ctx: &mut Ctx, verdict: Option<Reply>) -> Option<Reply> {
+pub(super) async fn down(
+    session: &mut Session,
+    ctx: &mut Ctx,
+    verdict: Option<Reply>,
+) -> Option<Reply> {
     let route = Arc::clone(&ctx.route);
     for link in &route.chain.0 {
         ctx.entered += 1;
         ctx.unanswered += 1;
         let mut head = Asked(session.req_header_mut());
-        let flow = link.filter.request(&mut Request::new(&mut head, &mut ctx.exchange)).await;
+        let flow = link
+            .filter
+            .request(&mut Request::new(&mut head, &mut ctx.exchange))
+            .await;
         let reply = match flow {
             Ok(Flow::Continue) => continue,
             Ok(Flow::Respond(reply)) => reply,
@@ -40,7 +45,11 @@ pub(super) async fn down(session: &mut Session, ctx: &mut Ctx, verdict: Option<R
     }
     match &route.target {
         Target::Upstream(_) => None,
-        Target::Redirect(redirection) => Some(reply::redirect(redirection, session.req_header(), &ctx.exchange)),
+        Target::Redirect(redirection) => Some(reply::redirect(
+            redirection,
+            session.req_header(),
+            &ctx.exchange,
+        )),
         Target::Respond(fixed) => Some(reply::fixed(fixed, session.req_header(), &ctx.exchange)),
         Target::NotFound => Some(Reply::new(404)),
     }
@@ -52,8 +61,12 @@ pub(super) fn attempt(request: &mut RequestHeader, ctx: &mut Ctx) -> pingora::Re
         return Ok(());
     }
     let route = Arc::clone(&ctx.route);
-    let Target::Upstream(cluster) = &route.target else { return Ok(()) };
-    let endpoint = ctx.endpoint.map_or("", |number| &cluster.endpoint(number).name);
+    let Target::Upstream(cluster) = &route.target else {
+        return Ok(());
+    };
+    let endpoint = ctx
+        .endpoint
+        .map_or("", |number| &cluster.endpoint(number).name);
     for link in &route.chain.0 {
         let mut head = Asked(request);
         let mut view = Upstream::new(&mut head, &mut ctx.exchange, endpoint, ctx.attempts);
@@ -67,11 +80,17 @@ pub(super) fn attempt(request: &mut RequestHeader, ctx: &mut Ctx) -> pingora::Re
 
 /// Shows the response to the filters that have not seen it, from the last one up. After an error the
 /// filters above have still to see the reply that takes its place.
-pub(super) fn up(response: &mut ResponseHeader, request: &RequestHeader, ctx: &mut Ctx) -> Result<()> {
+pub(super) fn up(
+    response: &mut ResponseHeader,
+    request: &RequestHeader,
+    ctx: &mut Ctx,
+) -> Result<()> {
     let route = Arc::clone(&ctx.route);
     while let Some(above) = ctx.unanswered.checked_sub(1) {
         ctx.unanswered = above;
-        let Some(link) = route.chain.0.get(above) else { continue };
+        let Some(link) = route.chain.0.get(above) else {
+            continue;
+        };
         let mut head = Answered(response);
         let mut view = Response::new(&mut head, request.as_ref(), &mut ctx.exchange, ctx.origin);
         if let Err(error) = link.filter.response(&mut view) {

@@ -31,9 +31,15 @@ pub(super) fn identify(session: &Session, ctx: &mut Ctx) {
 /// The last address that no trusted proxy has: the one before it only claims to be somebody.
 fn forwarded_for(headers: &HeaderMap, trusted: &Trusted) -> Option<IpAddr> {
     let mut client = None;
-    let lines: Vec<_> = headers.get_all(X_FORWARDED_FOR).iter().filter_map(|line| line.to_str().ok()).collect();
+    let lines: Vec<_> = headers
+        .get_all(X_FORWARDED_FOR)
+        .iter()
+        .filter_map(|line| line.to_str().ok())
+        .collect();
     for token in lines.iter().rev().flat_map(|line| line.rsplit(',')) {
-        let Some(address) = address(token.trim()) else { break };
+        let Some(address) = address(token.trim()) else {
+            break;
+        };
         client = Some(address);
         if !trusted.contains(address) {
             break;
@@ -44,15 +50,32 @@ fn forwarded_for(headers: &HeaderMap, trusted: &Trusted) -> Option<IpAddr> {
 
 /// An address, with or without the port that some proxies add.
 fn address(token: &str) -> Option<IpAddr> {
-    let bare = token.strip_prefix('[').and_then(|rest| rest.strip_suffix(']')).unwrap_or(token);
+    let bare = token
+        .strip_prefix('[')
+        .and_then(|rest| rest.strip_suffix(']'))
+        .unwrap_or(token);
     let plain = bare.parse::<IpAddr>().ok();
-    plain.or_else(|| token.parse::<std::net::SocketAddr>().ok().map(|with_port| with_port.ip())).map(|ip| ip.to_canonical())
+    plain
+        .or_else(|| {
+            token
+                .parse::<std::net::SocketAddr>()
+                .ok()
+                .map(|with_port| with_port.ip())
+        })
+        .map(|ip| ip.to_canonical())
 }
 
 fn forwarded_scheme(headers: &HeaderMap) -> Option<Scheme> {
-    let last = headers.get_all(X_FORWARDED_PROTO).iter().next_back()?.to_str().ok()?;
+    let last = headers
+        .get_all(X_FORWARDED_PROTO)
+        .iter()
+        .next_back()?
+        .to_str()
+        .ok()?;
     match last.rsplit(',').next()?.trim() {
-        proto if proto.eq_ignore_ascii_case("https") || proto.eq_ignore_ascii_case("wss") => Some(Scheme::Https),
+        proto if proto.eq_ignore_ascii_case("https") || proto.eq_ignore_ascii_case("wss") => {
+            Some(Scheme::Https)
+        }
         _ => Some(Scheme::Http),
     }
 }
@@ -73,12 +96,27 @@ mod tests {
     #[test]
     fn the_client_is_the_last_address_that_no_trusted_proxy_has() {
         assert_eq!(client(&["203.0.113.9"]).as_deref(), Some("203.0.113.9"));
-        assert_eq!(client(&["1.1.1.1, 203.0.113.9, 10.1.2.3"]).as_deref(), Some("203.0.113.9"));
-        assert_eq!(client(&["1.1.1.1", "203.0.113.9, fd00::1"]).as_deref(), Some("203.0.113.9"));
+        assert_eq!(
+            client(&["1.1.1.1, 203.0.113.9, 10.1.2.3"]).as_deref(),
+            Some("203.0.113.9")
+        );
+        assert_eq!(
+            client(&["1.1.1.1", "203.0.113.9, fd00::1"]).as_deref(),
+            Some("203.0.113.9")
+        );
         assert_eq!(client(&["10.0.0.1, 10.0.0.2"]).as_deref(), Some("10.0.0.1"));
-        assert_eq!(client(&["203.0.113.9:4711"]).as_deref(), Some("203.0.113.9"));
-        assert_eq!(client(&["[2001:db8::1]:4711"]).as_deref(), Some("2001:db8::1"));
-        assert_eq!(client(&["203.0.113.9, rubbish, 10.0.0.1"]).as_deref(), Some("10.0.0.1"));
+        assert_eq!(
+            client(&["203.0.113.9:4711"]).as_deref(),
+            Some("203.0.113.9")
+        );
+        assert_eq!(
+            client(&["[2001:db8::1]:4711"]).as_deref(),
+            Some("2001:db8::1")
+        );
+        assert_eq!(
+            client(&["203.0.113.9, rubbish, 10.0.0.1"]).as_deref(),
+            Some("10.0.0.1")
+        );
         assert_eq!(client(&["unknown"]), None);
         assert_eq!(client(&[]), None);
     }

@@ -29,18 +29,27 @@ pub(super) struct Via {
 impl Via {
     pub(super) fn new() -> Self {
         let name = format!("edgeway-{:08x}", rand::random::<u32>());
-        let value = HeaderValue::from_str(&format!("1.1 {name}")).expect("a name of letters and digits");
+        let value =
+            HeaderValue::from_str(&format!("1.1 {name}")).expect("a name of letters and digits");
         Self { name, value }
     }
 
     /// Whether a request has passed this process before.
     pub(super) fn is_in(&self, headers: &HeaderMap) -> bool {
-        headers.get_all(header::VIA).iter().any(|line| line.to_str().is_ok_and(|line| line.contains(&self.name)))
+        headers
+            .get_all(header::VIA)
+            .iter()
+            .any(|line| line.to_str().is_ok_and(|line| line.contains(&self.name)))
     }
 }
 
 /// Makes the endpoint's head of the client's one, which Pingora has freed of hop-by-hop headers.
-pub(super) fn prepare(session: &mut Session, request: &mut RequestHeader, ctx: &mut Ctx, via: &Via) -> Result<()> {
+pub(super) fn prepare(
+    session: &mut Session,
+    request: &mut RequestHeader,
+    ctx: &mut Ctx,
+    via: &Via,
+) -> Result<()> {
     if target(request, ctx).is_err() {
         let reply = Reply::new(400).detail("The path is not valid.");
         return Err(ctx.refuse(reply.because("what the route makes of the path is no path")));
@@ -80,7 +89,9 @@ fn target(request: &mut RequestHeader, ctx: &Ctx) -> std::result::Result<(), Inv
 fn host(request: &mut RequestHeader, cluster: &Cluster, endpoint: Option<u16>) -> Result<()> {
     match (&cluster.settings.host, endpoint) {
         (HostPolicy::Keep, _) | (HostPolicy::Endpoint, None) => Ok(()),
-        (HostPolicy::Endpoint, Some(number)) => request.insert_header(HOST, &*cluster.endpoint(number).name),
+        (HostPolicy::Endpoint, Some(number)) => {
+            request.insert_header(HOST, &*cluster.endpoint(number).name)
+        }
         (HostPolicy::Set(host), _) => request.insert_header(HOST, host.as_str()),
     }
 }
@@ -101,7 +112,10 @@ fn forwarded(session: &Session, request: &mut RequestHeader, ctx: &Ctx) -> Resul
         request.insert_header("X-Real-IP", peer)?;
         request.remove_header(&FORWARDED);
     }
-    request.insert_header("X-Forwarded-Proto", HeaderValue::from_static(ctx.exchange.scheme.as_str()))?;
+    request.insert_header(
+        "X-Forwarded-Proto",
+        HeaderValue::from_static(ctx.exchange.scheme.as_str()),
+    )?;
     if ctx.trusted && request.headers.contains_key(X_FORWARDED_HOST) {
         return Ok(());
     }
@@ -146,7 +160,12 @@ fn push_octet(text: &mut String, octet: u8) {
 
 /// Several lines of one header in one: applications read one line.
 fn join(request: &mut RequestHeader, name: HeaderName) -> Result<()> {
-    let lines: Vec<_> = request.headers.get_all(&name).iter().filter_map(|line| line.to_str().ok()).collect();
+    let lines: Vec<_> = request
+        .headers
+        .get_all(&name)
+        .iter()
+        .filter_map(|line| line.to_str().ok())
+        .collect();
     let joined = lines.join(", ");
     request.insert_header(name, joined)
 }
@@ -166,9 +185,18 @@ mod tests {
 
     #[test]
     fn an_address_is_written_as_everybody_writes_it() {
-        for text in ["0.0.0.0", "127.0.0.1", "10.20.100.255", "2001:db8::1", "::1"] {
+        for text in [
+            "0.0.0.0",
+            "127.0.0.1",
+            "10.20.100.255",
+            "2001:db8::1",
+            "::1",
+        ] {
             assert_eq!(address(text.parse().unwrap()), text);
         }
-        assert_eq!(address("::ffff:192.0.2.109".parse().unwrap()), "192.0.2.109");
+        assert_eq!(
+            address("::ffff:192.0.2.109".parse().unwrap()),
+            "192.0.2.109"
+        );
     }
 }

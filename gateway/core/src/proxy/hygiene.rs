@@ -1,10 +1,15 @@
 //! Headers that clients may not send.
 
-use http::{HeaderMap, HeaderName, HeaderValue, header::CONNECTION};
+use std::mem;
+
+use http::{HeaderMap, HeaderName, HeaderValue, header::CONNECTION, request, uri::PathAndQuery};
 use pingora::http::RequestHeader;
 use smallvec::SmallVec;
 
 use crate::{config::Underscores, snapshot::Gateway};
+
+/// Room for the headers that filters and the gateway will add, so that the map grows once.
+const ROOM: usize = 8;
 
 type Names = SmallVec<[HeaderName; 4]>;
 
@@ -20,7 +25,9 @@ pub(super) fn clean(head: &mut RequestHeader, gateway: &Gateway) {
     for name in &unwanted {
         head.remove_header(name);
     }
-    let Some(nominated) = nominated(&head.headers) else { return };
+    let Some(nominated) = nominated(&head.headers) else {
+        return;
+    };
     for name in &nominated.names {
         head.remove_header(name);
     }
@@ -29,10 +36,34 @@ pub(super) fn clean(head: &mut RequestHeader, gateway: &Gateway) {
     }
 }
 
+/// Forgets how the client spelt the names of its headers: from here on they are in lower case, but
+/// for those that Pingora knows to title (`decisions/0006-header-case.md`).
+///
+/// Pingora keeps the spelling in a second map, which every edit and every copy of the head pays for.
+pub(super) fn forget_case(head: &mut RequestHeader) {
+    let target = head.uri.path_and_query().map_or("", PathAndQuery::as_str);
+    // A target that is not a plain path, or that a URI can't hold, is kept beside the URI, and would
+    // be forgotten too.
+    if head.raw_path() != target.as_bytes() {
+        return;
+    }
+    let nothing = RequestHeader::from(http::Request::new(()).into_parts().0);
+    let mut parts = request::Parts::from(mem::replace(head, nothing));
+    parts.headers.reserve(ROOM);
+    *head = parts.into();
+}
+
 fn unwanted(headers: &HeaderMap, gateway: &Gateway) -> Names {
     let drop = gateway.underscores == Underscores::Drop;
-    let reserved = |name: &str| gateway.reserved.iter().any(|reserved| is_twin(name, reserved.as_str()));
-    let bad = |name: &&HeaderName| (drop && name.as_str().as_bytes().contains(&b'_')) || reserved(name.as_str());
+    let reserved = |name: &str| {
+        gateway
+            .reserved
+            .iter()
+            .any(|reserved| is_twin(name, reserved.as_str()))
+    };
+    let bad = |name: &&HeaderName| {
+        (drop && name.as_str().as_bytes().contains(&b'_')) || reserved(name.as_str())
+    };
     headers.keys().filter(bad).cloned().collect()
 }
 
@@ -52,7 +83,10 @@ struct Nominated {
 fn nominated(headers: &HeaderMap) -> Option<Nominated> {
     let mut names = Names::new();
     let mut rest = String::new();
-    let tokens = headers.get_all(CONNECTION).iter().filter_map(|line| line.to_str().ok());
+    let tokens = headers
+        .get_all(CONNECTION)
+        .iter()
+        .filter_map(|line| line.to_str().ok());
     for token in tokens.flat_map(|line| line.split(',')).map(str::trim) {
         let own = ["close", "keep-alive", "upgrade", "te", "http2-settings"];
         if own.iter().any(|known| known.eq_ignore_ascii_case(token)) {
@@ -81,7 +115,10 @@ mod tests {
     #[test]
     fn connection_keeps_only_what_is_its_own() {
         let mut headers = HeaderMap::new();
-        headers.append(CONNECTION, HeaderValue::from_static("keep-alive, X-Auth-User"));
+        headers.append(
+            CONNECTION,
+            HeaderValue::from_static("keep-alive, X-Auth-User"),
+        );
         headers.append(CONNECTION, HeaderValue::from_static("Upgrade"));
         let nominated = nominated(&headers).unwrap();
         assert_eq!(nominated.rest, "keep-alive, Upgrade");

@@ -51,7 +51,10 @@ pub(crate) struct Proxy {
 
 impl Proxy {
     pub(crate) fn new(live: Live) -> Self {
-        Self { live, via: Via::new() }
+        Self {
+            live,
+            via: Via::new(),
+        }
     }
 }
 
@@ -69,12 +72,18 @@ impl ProxyHttp for Proxy {
 
     async fn request_filter(&self, session: &mut Session, ctx: &mut Self::CTX) -> Result<bool> {
         let verdict = arrive::route(session, ctx, &self.via);
-        let Some(reply) = chain::down(session, ctx, verdict).await else { return Ok(false) };
+        let Some(reply) = chain::down(session, ctx, verdict).await else {
+            return Ok(false);
+        };
         reply::send(session, ctx, reply).await?;
         Ok(true)
     }
 
-    async fn upstream_peer(&self, session: &mut Session, ctx: &mut Self::CTX) -> Result<Box<HttpPeer>> {
+    async fn upstream_peer(
+        &self,
+        session: &mut Session,
+        ctx: &mut Self::CTX,
+    ) -> Result<Box<HttpPeer>> {
         attempt::peer(session, ctx)
     }
 
@@ -148,7 +157,12 @@ impl ProxyHttp for Proxy {
         attempt::broken(session, ctx, error, reused)
     }
 
-    async fn fail_to_proxy(&self, session: &mut Session, error: &Error, ctx: &mut Self::CTX) -> FailToProxy {
+    async fn fail_to_proxy(
+        &self,
+        session: &mut Session,
+        error: &Error,
+        ctx: &mut Self::CTX,
+    ) -> FailToProxy {
         reply::failure(session, ctx, error).await
     }
 

@@ -1,7 +1,7 @@
 //! The end of a request.
 
 use edgeway_sdk::Record;
-use pingora::{Error};
+use pingora::Error;
 use pingora_proxy::Session;
 
 use super::ctx::Ctx;
@@ -20,7 +20,9 @@ pub(super) fn write(session: &Session, error: Option<&Error>, ctx: &Ctx) {
         Target::Redirect(_) | Target::Respond(_) | Target::NotFound => None,
     };
     let asked = cluster.filter(|_| ctx.attempts > 0);
-    let endpoint = cluster.zip(ctx.endpoint).map(|(cluster, number)| &*cluster.endpoint(number).name);
+    let endpoint = cluster
+        .zip(ctx.endpoint)
+        .map(|(cluster, number)| &*cluster.endpoint(number).name);
     let record = Record {
         request: session.req_header().as_ref(),
         exchange: &ctx.exchange,

@@ -40,10 +40,15 @@ pub(super) async fn send(session: &mut Session, ctx: &mut Ctx, mut reply: Reply)
 /// What the client is told when the request could not be proxied.
 pub(super) async fn failure(session: &mut Session, ctx: &mut Ctx, error: &Error) -> FailToProxy {
     let reply = ctx.verdict.take().or_else(|| verdict(error));
-    let started = session.response_written().is_some_and(|head| !head.status.is_informational());
+    let started = session
+        .response_written()
+        .is_some_and(|head| !head.status.is_informational());
     let Some(reply) = reply.filter(|_| !started) else {
         ctx.exchange.reason.get_or_insert_with(|| describe(error));
-        return FailToProxy { error_code: 0, can_reuse_downstream: false };
+        return FailToProxy {
+            error_code: 0,
+            can_reuse_downstream: false,
+        };
     };
     let error_code = reply.status().as_u16();
     // Pingora keeps no connection after a failure: the client must know before its next request.
@@ -51,7 +56,10 @@ pub(super) async fn failure(session: &mut Session, ctx: &mut Ctx, error: &Error)
     if send(session, ctx, reply).await.is_ok() && !session.is_body_done() {
         session.as_mut().shutdown().await;
     }
-    FailToProxy { error_code, can_reuse_downstream: false }
+    FailToProxy {
+        error_code,
+        can_reuse_downstream: false,
+    }
 }
 
 /// The reply to a failure; none if the client is gone. An endpoint that can't be reached or breaks
@@ -70,7 +78,10 @@ fn verdict(error: &Error) -> Option<Reply> {
         (ErrorSource::Downstream, ErrorType::ReadTimedout) => 408,
         (
             ErrorSource::Downstream,
-            ErrorType::ReadError | ErrorType::WriteError | ErrorType::WriteTimedout | ErrorType::ConnectionClosed,
+            ErrorType::ReadError
+            | ErrorType::WriteError
+            | ErrorType::WriteTimedout
+            | ErrorType::ConnectionClosed,
         ) => return None,
         (ErrorSource::Downstream, _) => 400,
         (ErrorSource::Internal | ErrorSource::Unset, _) => 500,
@@ -89,7 +100,11 @@ fn note(ctx: &mut Ctx, reply: &Reply) {
 }
 
 /// The head and the body of a reply, before filters see them.
-fn compose(request: &RequestHeader, exchange: &Exchange, reply: Reply) -> Result<(ResponseHeader, Bytes)> {
+fn compose(
+    request: &RequestHeader,
+    exchange: &Exchange,
+    reply: Reply,
+) -> Result<(ResponseHeader, Bytes)> {
     let standard = (reply.content().is_none() && reply.status().as_u16() >= 400)
         .then(|| problem::body(&reply, request, exchange));
     let (status, headers, body) = reply.into_parts();
@@ -97,7 +112,9 @@ fn compose(request: &RequestHeader, exchange: &Exchange, reply: Reply) -> Result
     for (name, value) in &headers {
         head.append_header(name, value)?;
     }
-    let Some((content_type, body)) = standard else { return Ok((head, body.unwrap_or_default())) };
+    let Some((content_type, body)) = standard else {
+        return Ok((head, body.unwrap_or_default()));
+    };
     head.insert_header(CONTENT_TYPE, content_type)?;
     Ok((head, body))
 }
@@ -107,7 +124,10 @@ fn edited(ctx: &mut Ctx, body: Bytes) -> edgeway_sdk::Result<Bytes> {
 }
 
 async fn write(session: &mut Session, mut head: ResponseHeader, body: Bytes) -> Result<()> {
-    let bodyless = matches!(head.status, StatusCode::NO_CONTENT | StatusCode::NOT_MODIFIED);
+    let bodyless = matches!(
+        head.status,
+        StatusCode::NO_CONTENT | StatusCode::NOT_MODIFIED
+    );
     if !bodyless {
         head.insert_header(CONTENT_LENGTH, body.len())?;
     }
@@ -118,7 +138,9 @@ async fn write(session: &mut Session, mut head: ResponseHeader, body: Bytes) -> 
         session.set_keepalive(None);
     }
     let silent = bodyless || body.is_empty() || session.req_header().method == Method::HEAD;
-    session.write_response_header(Box::new(head), silent).await?;
+    session
+        .write_response_header(Box::new(head), silent)
+        .await?;
     if silent {
         return Ok(());
     }
@@ -132,12 +154,18 @@ fn worth_draining(session: &mut Session) -> bool {
         return true;
     }
     let headers = &session.req_header().headers;
-    let length = headers.get(CONTENT_LENGTH).and_then(|length| length.to_str().ok()?.parse::<u64>().ok());
+    let length = headers
+        .get(CONTENT_LENGTH)
+        .and_then(|length| length.to_str().ok()?.parse::<u64>().ok());
     !headers.contains_key(EXPECT) && length.is_some_and(|length| length <= WORTH_DRAINING)
 }
 
 /// The reply of a `redirect` target.
-pub(super) fn redirect(redirection: &Redirection, request: &RequestHeader, exchange: &Exchange) -> Reply {
+pub(super) fn redirect(
+    redirection: &Redirection,
+    request: &RequestHeader,
+    exchange: &Exchange,
+) -> Reply {
     let source = (request.as_ref(), exchange);
     let location = match &redirection.to {
         Some(to) => to.render(&source).into_owned(),
@@ -154,7 +182,10 @@ fn moved(redirection: &Redirection, request: &RequestHeader, exchange: &Exchange
         Some(SchemeName::Https) => "https",
         None => exchange.scheme.as_str(),
     };
-    let host = redirection.host.as_ref().map_or_else(|| bracketed(&exchange.host), |host| host.render(&source).into());
+    let host = redirection.host.as_ref().map_or_else(
+        || bracketed(&exchange.host),
+        |host| host.render(&source).into(),
+    );
     let port = redirection.port.or_else(|| kept_port(redirection, request));
     let port = port.map(|port| format!(":{port}")).unwrap_or_default();
     let path = redirection.path.as_ref().map(|path| path.render(&source));
@@ -175,7 +206,11 @@ fn kept_port(redirection: &Redirection, request: &RequestHeader) -> Option<u16> 
 }
 
 fn bracketed(host: &str) -> String {
-    if host.contains(':') && !host.starts_with('[') { format!("[{host}]") } else { host.to_owned() }
+    if host.contains(':') && !host.starts_with('[') {
+        format!("[{host}]")
+    } else {
+        host.to_owned()
+    }
 }
 
 /// The reply of a `respond` target.
@@ -184,7 +219,9 @@ pub(super) fn fixed(fixed: &Fixed, request: &RequestHeader, exchange: &Exchange)
     let mut reply = Reply::new(fixed.status.as_u16());
     reply = match &fixed.body {
         FixedBody::Default => reply,
-        FixedBody::Bytes(content_type, body) => reply.header(CONTENT_TYPE, content_type.clone()).bytes(body.clone()),
+        FixedBody::Bytes(content_type, body) => reply
+            .header(CONTENT_TYPE, content_type.clone())
+            .bytes(body.clone()),
         FixedBody::Text(template) => reply.text(template.render(&source).into_owned()),
     };
     for (name, value) in &fixed.headers {

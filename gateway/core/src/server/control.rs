@@ -33,7 +33,12 @@ pub(super) struct Control {
 impl Control {
     pub(super) fn new(source: Source, live: Live, tasks: Tasks) -> Self {
         let started = Fixed::of(&live.pin());
-        Self { source: Arc::new(source), live, started, first: Mutex::new(tasks) }
+        Self {
+            source: Arc::new(source),
+            live,
+            started,
+            first: Mutex::new(tasks),
+        }
     }
 
     /// Starts what belongs to the configuration in force. What belonged to the one before ends when
@@ -71,7 +76,10 @@ impl Control {
         resolve::first_pass(&gateway.clusters).await;
         self.started.warn_of_changes(&gateway);
         self.live.replace(gateway);
-        info!("configuration replaced: file={}", self.source.path.display());
+        info!(
+            "configuration replaced: file={}",
+            self.source.path.display()
+        );
         Some(self.start(tasks))
     }
 }

@@ -38,7 +38,11 @@ pub(super) struct Guard(Arc<Open>);
 impl Drain {
     /// A drain that waits this long at most.
     pub(super) fn new(patience: Duration) -> Self {
-        Self { begun: Arc::new(watch::Sender::new(false)), open: Arc::default(), patience }
+        Self {
+            begun: Arc::new(watch::Sender::new(false)),
+            open: Arc::default(),
+            patience,
+        }
     }
 
     /// What Pingora looks at before it keeps a connection for another request.
@@ -71,7 +75,10 @@ impl Drain {
 
     async fn finish(&self) {
         self.begun.send_replace(true);
-        info!("stopping: waiting at most {:?} for running requests", self.patience);
+        info!(
+            "stopping: waiting at most {:?} for running requests",
+            self.patience
+        );
         // The accept loops must have ended before zero connections can mean none.
         tokio::time::sleep(Duration::from_millis(20)).await;
         if timeout(self.patience, self.closed()).await.is_err() {

@@ -36,21 +36,41 @@ pub(super) struct Edge {
 type App = Arc<HttpProxy<Proxy>>;
 
 impl Edge {
-    pub(super) fn new(sockets: Vec<Bound>, live: Live, conf: Arc<ServerConf>, drain: Drain) -> Self {
-        Self { sockets, live, conf, drain }
+    pub(super) fn new(
+        sockets: Vec<Bound>,
+        live: Live,
+        conf: Arc<ServerConf>,
+        drain: Drain,
+    ) -> Self {
+        Self {
+            sockets,
+            live,
+            conf,
+            drain,
+        }
     }
 }
 
 #[async_trait]
 impl Service for Edge {
-    async fn start_service(&mut self, _fds: Option<ListenFds>, _shutdown: ShutdownWatch, _tasks_per_fd: usize) {
+    async fn start_service(
+        &mut self,
+        _fds: Option<ListenFds>,
+        _shutdown: ShutdownWatch,
+        _tasks_per_fd: usize,
+    ) {
         let app: App = Arc::new(http_proxy(&self.conf, Proxy::new(self.live.clone())));
         let mut loops = JoinSet::new();
         for bound in self.sockets.drain(..) {
             match TcpListener::from_std(bound.socket) {
                 Ok(listener) => {
                     announce(&bound.name, &listener);
-                    loops.spawn(accept(listener, self.live.clone(), Arc::clone(&app), self.drain.clone()));
+                    loops.spawn(accept(
+                        listener,
+                        self.live.clone(),
+                        Arc::clone(&app),
+                        self.drain.clone(),
+                    ));
                 }
                 Err(error) => error!("listener failed: listener={} reason={error}", bound.name),
             }
@@ -99,7 +119,12 @@ async fn accept(listener: TcpListener, live: Live, app: App, drain: Drain) {
 }
 
 fn concerns_one_connection(error: &io::Error) -> bool {
-    matches!(error.kind(), io::ErrorKind::ConnectionAborted | io::ErrorKind::ConnectionReset | io::ErrorKind::Interrupted)
+    matches!(
+        error.kind(),
+        io::ErrorKind::ConnectionAborted
+            | io::ErrorKind::ConnectionReset
+            | io::ErrorKind::Interrupted
+    )
 }
 
 /// Serves the requests of one connection, one after the other. Each request sets how long the

@@ -25,14 +25,21 @@ const BACKLOG: i32 = 4096;
 /// A sentence for the operator: which listener, what is the matter, what to do.
 pub(super) fn bind(specs: &[ListenerSpec]) -> Result<Vec<Bound>, String> {
     let bound = |spec: &ListenerSpec| match open(spec.bind) {
-        Ok(socket) => Ok(Bound { name: spec.name.clone(), socket }),
+        Ok(socket) => Ok(Bound {
+            name: spec.name.clone(),
+            socket,
+        }),
         Err(error) => Err(explain(spec, &error)),
     };
     specs.iter().map(bound).collect()
 }
 
 fn open(address: SocketAddr) -> io::Result<TcpListener> {
-    let socket = Socket::new(Domain::for_address(address), Type::STREAM, Some(Protocol::TCP))?;
+    let socket = Socket::new(
+        Domain::for_address(address),
+        Type::STREAM,
+        Some(Protocol::TCP),
+    )?;
     socket.set_reuse_address(true)?;
     if address.is_ipv6() && address.ip().is_unspecified() {
         socket.set_only_v6(false)?;
@@ -63,17 +70,31 @@ fn explain(spec: &ListenerSpec, error: &io::Error) -> String {
 
 /// The process that listens on a port, as far as this process may see it: `process 42 (nginx)`.
 fn owner(port: u16) -> Option<String> {
-    let inode = ["/proc/net/tcp", "/proc/net/tcp6"].iter().find_map(|table| {
-        let text = fs::read_to_string(table).ok()?;
-        text.lines().find_map(|line| listening_inode(line, port).map(str::to_owned))
-    })?;
+    let inode = ["/proc/net/tcp", "/proc/net/tcp6"]
+        .iter()
+        .find_map(|table| {
+            let text = fs::read_to_string(table).ok()?;
+            text.lines()
+                .find_map(|line| listening_inode(line, port).map(str::to_owned))
+        })?;
     let wanted = format!("socket:[{inode}]");
-    let processes = fs::read_dir("/proc").ok()?.flatten().filter_map(|entry| entry.file_name().into_string().ok());
+    let processes = fs::read_dir("/proc")
+        .ok()?
+        .flatten()
+        .filter_map(|entry| entry.file_name().into_string().ok());
     let holds = |pid: &String| {
-        let descriptors = fs::read_dir(format!("/proc/{pid}/fd")).ok().into_iter().flatten().flatten();
-        descriptors.filter_map(|entry| fs::read_link(entry.path()).ok()).any(|link| link.as_os_str() == wanted.as_str())
+        let descriptors = fs::read_dir(format!("/proc/{pid}/fd"))
+            .ok()
+            .into_iter()
+            .flatten()
+            .flatten();
+        descriptors
+            .filter_map(|entry| fs::read_link(entry.path()).ok())
+            .any(|link| link.as_os_str() == wanted.as_str())
     };
-    let pid = processes.filter(|name| name.bytes().all(|byte| byte.is_ascii_digit())).find(holds)?;
+    let pid = processes
+        .filter(|name| name.bytes().all(|byte| byte.is_ascii_digit()))
+        .find(holds)?;
     let command = fs::read_to_string(format!("/proc/{pid}/comm")).unwrap_or_default();
     Some(format!("process {pid} ({})", command.trim()))
 }
@@ -96,15 +117,32 @@ mod tests {
     #[test]
     fn a_port_that_is_taken_names_the_process_that_has_it() {
         let taken = TcpListener::bind("127.0.0.1:0").unwrap();
-        let spec = ListenerSpec { name: "http".to_owned(), bind: taken.local_addr().unwrap() };
+        let spec = ListenerSpec {
+            name: "http".to_owned(),
+            bind: taken.local_addr().unwrap(),
+        };
         let message = bind(&[spec]).err().unwrap();
-        assert!(message.contains("the listener `http` can't have 127.0.0.1:"), "{message}");
-        assert!(message.contains(&format!("process {} (", std::process::id())), "{message}");
+        assert!(
+            message.contains("the listener `http` can't have 127.0.0.1:"),
+            "{message}"
+        );
+        assert!(
+            message.contains(&format!("process {} (", std::process::id())),
+            "{message}"
+        );
     }
 
     #[test]
     fn an_address_of_another_machine_is_told() {
-        let spec = ListenerSpec { name: "http".to_owned(), bind: "192.0.2.1:80".parse().unwrap() };
-        assert!(bind(&[spec]).err().unwrap().contains("this machine has no such address"));
+        let spec = ListenerSpec {
+            name: "http".to_owned(),
+            bind: "192.0.2.1:80".parse().unwrap(),
+        };
+        assert!(
+            bind(&[spec])
+                .err()
+                .unwrap()
+                .contains("this machine has no such address")
+        );
     }
 }

@@ -36,7 +36,11 @@ pub(crate) struct Source {
 
 /// Runs the gateway until it is told to stop.
 pub(crate) fn run(path: PathBuf, filters: Filters) -> ExitCode {
-    let source = Source { path, filters, resources: Resources::default() };
+    let source = Source {
+        path,
+        filters,
+        resources: Resources::default(),
+    };
     let loaded = load(&source.path, &source.filters, &source.resources);
     let report = loaded.report(Look::of_stderr());
     let counts = loaded.counts();
@@ -62,7 +66,9 @@ pub(crate) fn run(path: PathBuf, filters: Filters) -> ExitCode {
     let control = server.add_service(Control::new(source, live.clone(), tasks));
     let edge = server.add_service(Edge::new(sockets, live, conf, drain.clone()));
     edge.add_dependency(&control);
-    server.run(RunArgs { shutdown_signal: Box::new(drain) });
+    server.run(RunArgs {
+        shutdown_signal: Box::new(drain),
+    });
     info!("stopped");
     ExitCode::SUCCESS
 }
@@ -106,8 +112,14 @@ impl Fixed {
         let changed = [
             ("listeners", self.listeners != new.listeners),
             ("threads", self.threads != new.threads),
-            ("upstream_keepalive", self.upstream_keepalive != new.upstream_keepalive),
-            ("shutdown_timeout", self.shutdown_timeout != new.shutdown_timeout),
+            (
+                "upstream_keepalive",
+                self.upstream_keepalive != new.upstream_keepalive,
+            ),
+            (
+                "shutdown_timeout",
+                self.shutdown_timeout != new.shutdown_timeout,
+            ),
         ];
         for (key, _) in changed.iter().filter(|(_, changed)| *changed) {
             warn!("`{key}` has changed: it takes effect at the next start");

@@ -4,7 +4,8 @@
 //! way to have it say something else, so its answer is replaced where it is written.
 
 /// The rest of every such answer. An endpoint's never ends so, unless it is one.
-const END: &[u8] = b"\r\nContent-Length: 0\r\nCache-Control: private, no-store\r\nConnection: close\r\n\r\n";
+const END: &[u8] =
+    b"\r\nContent-Length: 0\r\nCache-Control: private, no-store\r\nConnection: close\r\n\r\n";
 
 /// What is between the status and the date of such an answer.
 const SIGNATURE: &str = "\r\nServer: Pingora\r\nDate: ";
@@ -31,10 +32,25 @@ mod tests {
         let head = "HTTP/1.1 400 Bad Request\r\nServer: Pingora\r\nDate: today";
         let written = [head.as_bytes(), END].concat();
         let ours = in_place_of(&written).unwrap();
-        assert!(ours.starts_with("HTTP/1.1 400 Bad Request\r\nContent-Type: application/problem+json\r\n"), "{ours}");
-        assert!(ours.ends_with("\r\n\r\n{\"type\":\"about:blank\",\"title\":\"Bad Request\",\"status\":400}"), "{ours}");
+        assert!(
+            ours.starts_with(
+                "HTTP/1.1 400 Bad Request\r\nContent-Type: application/problem+json\r\n"
+            ),
+            "{ours}"
+        );
+        assert!(
+            ours.ends_with(
+                "\r\n\r\n{\"type\":\"about:blank\",\"title\":\"Bad Request\",\"status\":400}"
+            ),
+            "{ours}"
+        );
         assert!(!ours.contains("Pingora"), "{ours}");
-        assert_eq!(in_place_of(b"HTTP/1.1 400 Bad Request\r\nServer: Pingora\r\nContent-Length: 0\r\n\r\n"), None);
+        assert_eq!(
+            in_place_of(
+                b"HTTP/1.1 400 Bad Request\r\nServer: Pingora\r\nContent-Length: 0\r\n\r\n"
+            ),
+            None
+        );
         assert_eq!(in_place_of(b""), None);
     }
 }

@@ -12,8 +12,8 @@ use std::{
 
 use async_trait::async_trait;
 use pingora::protocols::{
-    GetProxyDigest, GetSocketDigest, GetTimingDigest, Peek, Shutdown, SocketDigest, Ssl, TimingDigest, UniqueID,
-    UniqueIDType, raw_connect::ProxyDigest,
+    GetProxyDigest, GetSocketDigest, GetTimingDigest, Peek, Shutdown, SocketDigest, Ssl,
+    TimingDigest, UniqueID, UniqueIDType, raw_connect::ProxyDigest,
 };
 use tokio::{
     io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt, ReadBuf},
@@ -45,7 +45,11 @@ impl Connection {
         let digest = SocketDigest::from_raw_fd(tcp.as_raw_fd());
         // Known already: spares the system call. The cell is new, so there is nothing to lose.
         drop(digest.peer_addr.set(Some(peer.into())));
-        Self { tcp, pending: Vec::new(), digest: Arc::new(digest) }
+        Self {
+            tcp,
+            pending: Vec::new(),
+            digest: Arc::new(digest),
+        }
     }
 
     /// Sends all that is pending.
@@ -63,7 +67,11 @@ impl Connection {
 }
 
 impl AsyncRead for Connection {
-    fn poll_read(mut self: Pin<&mut Self>, cx: &mut Context<'_>, buf: &mut ReadBuf<'_>) -> Poll<io::Result<()>> {
+    fn poll_read(
+        mut self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+        buf: &mut ReadBuf<'_>,
+    ) -> Poll<io::Result<()>> {
         // Pingora flushes at the end of a response only, and listens to the client while it waits for
         // more of it: what has come so far goes out now, or slow responses would come in gulps.
         if let Poll::Ready(Err(error)) = self.poll_send(cx) {
@@ -74,7 +82,11 @@ impl AsyncRead for Connection {
 }
 
 impl AsyncWrite for Connection {
-    fn poll_write(mut self: Pin<&mut Self>, cx: &mut Context<'_>, data: &[u8]) -> Poll<io::Result<usize>> {
+    fn poll_write(
+        mut self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+        data: &[u8],
+    ) -> Poll<io::Result<usize>> {
         let this = &mut *self;
         if this.pending.len() + data.len() <= GATHERED {
             match refusal::in_place_of(data) {
@@ -89,7 +101,10 @@ impl AsyncWrite for Connection {
         // What is pending and the new data in one system call.
         let both = [IoSlice::new(&this.pending), IoSlice::new(data)];
         let sent = ready!(Pin::new(&mut this.tcp).poll_write_vectored(cx, &both))?;
-        let Some(of_data) = sent.checked_sub(this.pending.len()).filter(|taken| *taken > 0) else {
+        let Some(of_data) = sent
+            .checked_sub(this.pending.len())
+            .filter(|taken| *taken > 0)
+        else {
             this.pending.drain(..sent.min(this.pending.len()));
             cx.waker().wake_by_ref();
             return Poll::Pending;

@@ -67,13 +67,24 @@ pub(crate) fn load(path: &Path, filters: &Filters, resources: &Resources) -> Loa
     let mut problems = Problems::default();
     let document = Document::load(path, &mut problems);
     let folder = folder_of(path);
-    let config = document.is_readable().then(|| salvage::<Config>(&document, document.root(), &mut problems));
+    let config = document
+        .is_readable()
+        .then(|| salvage::<Config>(&document, document.root(), &mut problems));
     let gateway = config.flatten().map(|config| {
-        let compiler = Compiler { document: &document, filters, resources, folder: &folder };
+        let compiler = Compiler {
+            document: &document,
+            filters,
+            resources,
+            folder: &folder,
+        };
         compiler.compile(&config, &mut problems)
     });
     let gateway = gateway.filter(|_| !problems.has_errors());
-    Loaded { document, problems, gateway }
+    Loaded {
+        document,
+        problems,
+        gateway,
+    }
 }
 
 /// The folder in which relative paths begin.
@@ -132,7 +143,11 @@ impl Compiler<'_> {
             upstream_keepalive: config.upstream_keepalive.get(),
             shutdown_timeout: config.shutdown_timeout.0,
             reserved,
-            router: Router::new(routes.into_iter().map(|(_, matching, route)| (matching, Arc::new(route)))),
+            router: Router::new(
+                routes
+                    .into_iter()
+                    .map(|(_, matching, route)| (matching, Arc::new(route))),
+            ),
             fallback: Arc::new(fallback),
             clusters: clusters.into_values().collect(),
         };
@@ -148,7 +163,11 @@ impl Compiler<'_> {
         };
         if let Some((key, _)) = written.filter(|(_, value)| nothing(*value)) {
             let nobody = Diagnostic::error("there is no listener: nobody could reach the gateway");
-            problems.push(nobody.at(key).help("write `http: { bind: \"0.0.0.0:80\" }` below it"));
+            problems.push(
+                nobody
+                    .at(key)
+                    .help("write `http: { bind: \"0.0.0.0:80\" }` below it"),
+            );
         }
         listeners(entries, problems)
     }
@@ -156,7 +175,8 @@ impl Compiler<'_> {
     fn warn_of_no_routes(self, config: &Config, problems: &mut Problems) {
         let written = self.document.entry(self.document.root(), "routes");
         if let (Some((key, _)), true) = (written, config.routes.is_empty()) {
-            problems.push(Diagnostic::warning("there is no route: every answer will be 404").at(key));
+            problems
+                .push(Diagnostic::warning("there is no route: every answer will be 404").at(key));
         }
     }
 }
@@ -177,38 +197,81 @@ fn route(
     });
     let matching = matching.ok()?;
     let pattern = matching.to_string();
-    let name = route.value.name.as_ref().map_or(pattern.as_str(), |name| &name.value).into();
-    Some((matching, Route { name, pattern, chain, rewriting: rewriting?, target: target? }))
+    let name = route
+        .value
+        .name
+        .as_ref()
+        .map_or(pattern.as_str(), |name| &name.value)
+        .into();
+    Some((
+        matching,
+        Route {
+            name,
+            pattern,
+            chain,
+            rewriting: rewriting?,
+            target: target?,
+        },
+    ))
 }
 
 fn listeners(entries: &Entries<Listener>, problems: &mut Problems) -> Vec<ListenerSpec> {
     let mut specs: Vec<ListenerSpec> = Vec::new();
     for (name, listener) in entries {
         let bind = listener.bind.value.0;
-        if let Some(same) = specs.iter().find(|spec| spec.bind == bind && bind.port() != 0) {
-            let message = format!("the listeners `{}` and `{}` have the same address", same.name, name.value);
+        if let Some(same) = specs
+            .iter()
+            .find(|spec| spec.bind == bind && bind.port() != 0)
+        {
+            let message = format!(
+                "the listeners `{}` and `{}` have the same address",
+                same.name, name.value
+            );
             problems.push(Diagnostic::error(message).at(&listener.bind));
             continue;
         }
-        specs.push(ListenerSpec { name: name.value.clone(), bind });
+        specs.push(ListenerSpec {
+            name: name.value.clone(),
+            bind,
+        });
     }
     specs
 }
 
-fn warn_of_unreachable(written: &[At<config::Route>], routes: &[(usize, Match, Route)], problems: &mut Problems) {
-    let matches: Vec<_> = routes.iter().map(|(_, matching, _)| matching.clone()).collect();
+fn warn_of_unreachable(
+    written: &[At<config::Route>],
+    routes: &[(usize, Match, Route)],
+    problems: &mut Problems,
+) {
+    let matches: Vec<_> = routes
+        .iter()
+        .map(|(_, matching, _)| matching.clone())
+        .collect();
     for Shadowed { route, by } in unreachable(&matches) {
-        let place = |index: usize| routes.get(index).and_then(|(place, ..)| written.get(*place));
-        let (Some(lost), Some(winner)) = (place(route), place(by)) else { continue };
+        let place = |index: usize| {
+            routes
+                .get(index)
+                .and_then(|(place, ..)| written.get(*place))
+        };
+        let (Some(lost), Some(winner)) = (place(route), place(by)) else {
+            continue;
+        };
         let message = "this route can never match: another one always wins";
-        problems.push(Diagnostic::warning(message).at(lost).also(winner, "this one"));
+        problems.push(
+            Diagnostic::warning(message)
+                .at(lost)
+                .also(winner, "this one"),
+        );
     }
 }
 
 /// In a path a star is a star, which hardly anybody means.
 fn warn_of_stars(routes: &[At<config::Route>], problems: &mut Problems) {
     for route in routes {
-        let (PathPattern::Exact(path) | PathPattern::Prefix(path, _)) = route.value.matching.path() else { continue };
+        let (PathPattern::Exact(path) | PathPattern::Prefix(path, _)) = route.value.matching.path()
+        else {
+            continue;
+        };
         if path.as_str().contains('*') {
             let message = format!("the `*` in `{}` stands for itself", path.as_str());
             let help = "a path matches all below it without one; for more write `{ regex: ... }`";
@@ -222,7 +285,11 @@ fn names_differ(routes: &[At<config::Route>], problems: &mut Problems) {
     for name in routes.iter().filter_map(|route| route.value.name.as_ref()) {
         if let Some(first) = known.insert(&name.value, name) {
             let message = format!("two routes have the name `{}`", name.value);
-            problems.push(Diagnostic::error(message).at(name).also(first, "the other one"));
+            problems.push(
+                Diagnostic::error(message)
+                    .at(name)
+                    .also(first, "the other one"),
+            );
         }
     }
 }

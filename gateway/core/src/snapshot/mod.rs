@@ -67,6 +67,8 @@ impl Trusted {
 
     /// Whether this address is one of them.
     pub(crate) fn contains(&self, address: std::net::IpAddr) -> bool {
-        self.0.iter().any(|network| network.contains(&address.to_canonical()))
+        self.0
+            .iter()
+            .any(|network| network.contains(&address.to_canonical()))
     }
 }

@@ -76,9 +76,15 @@ impl Rewriting {
     /// Without a regex the client's own spelling of the rest is kept; a regex sees the normal one. It may
     /// add a query (`to: "/item?id=$1"`).
     pub(crate) fn apply(&self, path: &Normalised<'_>) -> String {
-        let sent = if self.replace.is_some() { path.matched() } else { path.forwarded() };
+        let sent = if self.replace.is_some() {
+            path.matched()
+        } else {
+            path.forwarded()
+        };
         let mut path = match self.strip.as_deref() {
-            Some(prefix) if self.replace.is_none() => path.strip_prefix(prefix).unwrap_or(sent).to_owned(),
+            Some(prefix) if self.replace.is_none() => {
+                path.strip_prefix(prefix).unwrap_or(sent).to_owned()
+            }
             Some(prefix) => stripped(sent, prefix).unwrap_or(sent).to_owned(),
             None => sent.to_owned(),
         };
@@ -91,7 +97,11 @@ impl Rewriting {
         if let Some(prefix) = &self.add {
             path.insert_str(0, prefix.trim_end_matches('/'));
         }
-        if path.starts_with('/') { path } else { format!("/{path}") }
+        if path.starts_with('/') {
+            path
+        } else {
+            format!("/{path}")
+        }
     }
 }
 
@@ -137,7 +147,11 @@ mod tests {
     use super::*;
     use crate::route::normalise;
 
-    fn rewriting(strip: Option<&str>, replace: Option<(&str, &str)>, add: Option<&str>) -> Rewriting {
+    fn rewriting(
+        strip: Option<&str>,
+        replace: Option<(&str, &str)>,
+        add: Option<&str>,
+    ) -> Rewriting {
         Rewriting {
             strip: strip.map(Into::into),
             replace: replace.map(|(pattern, to)| (Regex::new(pattern).unwrap(), to.into())),
@@ -156,12 +170,20 @@ mod tests {
         assert_eq!(apply(&strip, "/api/users/"), "/");
         assert_eq!(apply(&strip, "/api/users"), "/");
         assert_eq!(apply(&strip, "/api/users2/42"), "/api/users2/42");
-        assert_eq!(apply(&strip, "/api/%75sers/%7e%34"), "/%7e%34", "the rest is as the client wrote it");
+        assert_eq!(
+            apply(&strip, "/api/%75sers/%7e%34"),
+            "/%7e%34",
+            "the rest is as the client wrote it"
+        );
     }
 
     #[test]
     fn the_regex_sees_the_path_without_the_prefix_and_the_new_prefix_comes_last() {
-        let all = rewriting(Some("/old"), Some(("^/item/([0-9]+)$", "/things/$1/view")), Some("/v2/"));
+        let all = rewriting(
+            Some("/old"),
+            Some(("^/item/([0-9]+)$", "/things/$1/view")),
+            Some("/v2/"),
+        );
         assert_eq!(apply(&all, "/old/item/7"), "/v2/things/7/view");
         assert_eq!(apply(&all, "/old/%69tem/7"), "/v2/things/7/view");
         assert_eq!(apply(&rewriting(None, Some(("^/", "")), None), "/x"), "/x");

@@ -11,7 +11,12 @@ pub(crate) fn start() {
     let mut builder = Builder::from_env(chosen);
     builder.format(|line, record| {
         let level = record.level().as_str().to_ascii_lowercase();
-        writeln!(line, "{} {level:<5} {}", line.timestamp_millis(), record.args())
+        writeln!(
+            line,
+            "{} {level:<5} {}",
+            line.timestamp_millis(),
+            record.args()
+        )
     });
     // A second start (in a test, or by a program that logs already) keeps the first logger.
     drop(builder.try_init());

@@ -53,15 +53,33 @@ pub(crate) struct Turns {
 pub(crate) type Tried = SmallVec<[u16; 4]>;
 
 impl Cluster {
-    pub(crate) fn new(name: Arc<str>, endpoints: Vec<(Endpoint, Share)>, settings: Settings, turns: Turns) -> Self {
+    pub(crate) fn new(
+        name: Arc<str>,
+        endpoints: Vec<(Endpoint, Share)>,
+        settings: Settings,
+        turns: Turns,
+    ) -> Self {
         let members = |backup: bool| {
-            let all = endpoints.iter().zip(0..).filter(|((_, share), _)| share.backup == backup);
-            all.map(|((_, share), number)| (number, share.weight)).collect::<Vec<_>>()
+            let all = endpoints
+                .iter()
+                .zip(0..)
+                .filter(|((_, share), _)| share.backup == backup);
+            all.map(|((_, share), number)| (number, share.weight))
+                .collect::<Vec<_>>()
         };
         let primary = Rotation::new(&members(false), turns.primary);
         let backup = Rotation::new(&members(true), turns.backup);
-        let endpoints = endpoints.into_iter().map(|(endpoint, _)| endpoint).collect();
-        Self { name, endpoints, settings, primary, backup }
+        let endpoints = endpoints
+            .into_iter()
+            .map(|(endpoint, _)| endpoint)
+            .collect();
+        Self {
+            name,
+            endpoints,
+            settings,
+            primary,
+            backup,
+        }
     }
 
     /// The endpoint to try next, or none if no endpoint has an address.
@@ -72,10 +90,18 @@ impl Cluster {
     pub(crate) fn pick(&self, tried: &Tried) -> Option<u16> {
         let known = |number: u16| self.endpoint(number).state.address().is_some();
         let fresh = |number: u16| known(number) && !tried.contains(&number);
-        let well = |number: u16| fresh(number) && self.endpoint(number).state.may_serve(self.settings.patience);
+        let well = |number: u16| {
+            fresh(number)
+                && self
+                    .endpoint(number)
+                    .state
+                    .may_serve(self.settings.patience)
+        };
         let tiers = [&self.primary, &self.backup];
         let first = |usable: &dyn Fn(u16) -> bool| tiers.iter().find_map(|tier| tier.pick(usable));
-        first(&well).or_else(|| first(&fresh)).or_else(|| first(&known))
+        first(&well)
+            .or_else(|| first(&fresh))
+            .or_else(|| first(&known))
     }
 
     /// The endpoint of this number, which [`pick`](Self::pick) gave.
@@ -97,7 +123,10 @@ impl Cluster {
     pub(crate) fn succeeded(&self, number: u16, began: u64) {
         let endpoint = self.endpoint(number);
         if endpoint.state.succeeded(self.settings.patience, began) {
-            info!("endpoint is back: upstream={} endpoint={}", self.name, endpoint.name);
+            info!(
+                "endpoint is back: upstream={} endpoint={}",
+                self.name, endpoint.name
+            );
         }
     }
 

@@ -79,7 +79,9 @@ impl State {
             return false;
         }
         let again = now.saturating_add(micros(patience.fail_timeout));
-        self.out_until.compare_exchange(until, again, Ordering::Relaxed, Ordering::Relaxed).is_ok()
+        self.out_until
+            .compare_exchange(until, again, Ordering::Relaxed, Ordering::Relaxed)
+            .is_ok()
     }
 
     /// Notes a success of a request that was sent at `began`; whether the endpoint is back by it.
@@ -95,7 +97,10 @@ impl State {
         let until = self.out_until.load(Ordering::Relaxed);
         let since = until.saturating_sub(micros(patience.fail_timeout));
         let news = until != 0 && began >= since;
-        news && self.out_until.compare_exchange(until, 0, Ordering::Relaxed, Ordering::Relaxed).is_ok()
+        news && self
+            .out_until
+            .compare_exchange(until, 0, Ordering::Relaxed, Ordering::Relaxed)
+            .is_ok()
     }
 
     /// Notes a failure.
@@ -115,8 +120,14 @@ impl State {
         if fails < patience.max_fails && !still_out {
             return Failed::Counted;
         }
-        let before = self.out_until.swap(now.saturating_add(window), Ordering::Relaxed);
-        if before == 0 { Failed::LeftOut } else { Failed::Counted }
+        let before = self
+            .out_until
+            .swap(now.saturating_add(window), Ordering::Relaxed);
+        if before == 0 {
+            Failed::LeftOut
+        } else {
+            Failed::Counted
+        }
     }
 }
 
@@ -128,8 +139,14 @@ fn micros(period: Duration) -> u64 {
 mod tests {
     use super::*;
 
-    const LONG: Patience = Patience { max_fails: 2, fail_timeout: Duration::from_secs(3600) };
-    const SHORT: Patience = Patience { max_fails: 1, fail_timeout: Duration::ZERO };
+    const LONG: Patience = Patience {
+        max_fails: 2,
+        fail_timeout: Duration::from_secs(3600),
+    };
+    const SHORT: Patience = Patience {
+        max_fails: 1,
+        fail_timeout: Duration::ZERO,
+    };
 
     #[test]
     fn an_endpoint_is_left_out_after_its_last_permitted_failure() {
@@ -145,7 +162,10 @@ mod tests {
     fn a_success_forgets_the_failures_before() {
         let state = State::default();
         state.failed(LONG);
-        assert!(!state.succeeded(LONG, clock::now()), "it had not been left out");
+        assert!(
+            !state.succeeded(LONG, clock::now()),
+            "it had not been left out"
+        );
         state.failed(LONG);
         assert!(state.may_serve(LONG));
         state.failed(LONG);
@@ -158,7 +178,13 @@ mod tests {
         let state = State::default();
         let began = clock::now();
         std::thread::sleep(Duration::from_millis(1));
-        assert_eq!(state.failed(Patience { max_fails: 1, ..LONG }), Failed::LeftOut);
+        assert_eq!(
+            state.failed(Patience {
+                max_fails: 1,
+                ..LONG
+            }),
+            Failed::LeftOut
+        );
         assert!(!state.succeeded(LONG, began));
         assert!(!state.may_serve(LONG));
     }
@@ -174,7 +200,10 @@ mod tests {
     #[test]
     fn without_a_limit_nothing_is_ever_left_out() {
         let state = State::default();
-        let patience = Patience { max_fails: 0, fail_timeout: Duration::from_secs(3600) };
+        let patience = Patience {
+            max_fails: 0,
+            fail_timeout: Duration::from_secs(3600),
+        };
         for _ in 0..100 {
             assert_eq!(state.failed(patience), Failed::Counted);
         }

@@ -35,7 +35,10 @@ pub(crate) async fn first_pass(clusters: &[Arc<Cluster>]) {
     for (cluster, number) in named(clusters) {
         let endpoint = cluster.endpoint(number);
         if endpoint.state.address().is_none() {
-            warn!("endpoint is down: upstream={} endpoint={} reason=its name does not resolve", cluster.name, endpoint.name);
+            warn!(
+                "endpoint is down: upstream={} endpoint={} reason=its name does not resolve",
+                cluster.name, endpoint.name
+            );
         }
     }
 }
@@ -58,7 +61,11 @@ pub(crate) async fn keep_resolving(clusters: Vec<Arc<Cluster>>) {
 /// The endpoints that have a name to resolve.
 fn named(clusters: &[Arc<Cluster>]) -> impl Iterator<Item = (Arc<Cluster>, u16)> {
     clusters.iter().flat_map(|cluster| {
-        let numbers = cluster.endpoints.iter().zip(0..).filter(|(endpoint, _)| is_name(endpoint));
+        let numbers = cluster
+            .endpoints
+            .iter()
+            .zip(0..)
+            .filter(|(endpoint, _)| is_name(endpoint));
         numbers.map(|(_, number)| (Arc::clone(cluster), number))
     })
 }
@@ -78,10 +85,16 @@ async fn lookup(cluster: &Cluster, number: u16) {
         return;
     }
     // Servers that bind to all of IPv4 only are common where names have addresses of both families.
-    let first = addresses.iter().find(|address| address.is_ipv4()).or_else(|| addresses.first());
+    let first = addresses
+        .iter()
+        .find(|address| address.is_ipv4())
+        .or_else(|| addresses.first());
     if let Some(address) = first
         && endpoint.state.found(*address)
     {
-        info!("endpoint has an address: upstream={} endpoint={} address={address}", cluster.name, endpoint.name);
+        info!(
+            "endpoint has an address: upstream={} endpoint={} address={address}",
+            cluster.name, endpoint.name
+        );
     }
 }

@@ -40,7 +40,10 @@ impl Rotation {
             scores[best] -= total;
             cycle.push(weights[best].0);
         }
-        Self { cycle: cycle.into(), turn }
+        Self {
+            cycle: cycle.into(),
+            turn,
+        }
     }
 
     /// The next endpoint that `usable` accepts. Those that it refuses lose their turns, so that their
@@ -50,7 +53,9 @@ impl Rotation {
             return None;
         }
         let turn = || self.cycle[self.turn.0.fetch_add(1, Ordering::Relaxed) % self.cycle.len()];
-        let in_turn = (0..self.cycle.len()).map(|_| turn()).find(|number| usable(*number));
+        let in_turn = (0..self.cycle.len())
+            .map(|_| turn())
+            .find(|number| usable(*number));
         // Other threads may have had the turns of the only one that is left.
         in_turn.or_else(|| self.cycle.iter().copied().find(|number| usable(*number)))
     }
@@ -58,11 +63,20 @@ impl Rotation {
 
 /// The weights divided by what they have in common, and coarsened if their cycle were too long.
 fn shortened(members: &[(u16, u16)]) -> Vec<(u16, i64)> {
-    let common = members.iter().fold(0, |common, (_, weight)| gcd(common, u64::from(*weight))).max(1);
-    let total: u64 = members.iter().map(|(_, weight)| u64::from(*weight) / common).sum();
+    let common = members
+        .iter()
+        .fold(0, |common, (_, weight)| gcd(common, u64::from(*weight)))
+        .max(1);
+    let total: u64 = members
+        .iter()
+        .map(|(_, weight)| u64::from(*weight) / common)
+        .sum();
     let coarse = common * total.div_ceil(LONGEST).max(1);
     let short = |weight: u16| i64::try_from(u64::from(weight).div_ceil(coarse)).unwrap_or(1);
-    members.iter().map(|(number, weight)| (*number, short(*weight))).collect()
+    members
+        .iter()
+        .map(|(number, weight)| (*number, short(*weight)))
+        .collect()
 }
 
 fn gcd(a: u64, b: u64) -> u64 {
@@ -75,7 +89,9 @@ mod tests {
 
     fn picks(members: &[(u16, u16)], count: usize) -> Vec<u16> {
         let rotation = Rotation::new(members, Arc::default());
-        (0..count).map(|_| rotation.pick(|_| true).unwrap()).collect()
+        (0..count)
+            .map(|_| rotation.pick(|_| true).unwrap())
+            .collect()
     }
 
     #[test]
@@ -87,7 +103,9 @@ mod tests {
     #[test]
     fn an_endpoint_that_is_not_usable_is_passed_over() {
         let rotation = Rotation::new(&[(0, 1), (1, 1), (2, 1)], Arc::default());
-        let picked: Vec<_> = (0..6).map(|_| rotation.pick(|number| number != 1).unwrap()).collect();
+        let picked: Vec<_> = (0..6)
+            .map(|_| rotation.pick(|number| number != 1).unwrap())
+            .collect();
         assert!(picked.iter().all(|number| *number != 1));
         assert_eq!(rotation.pick(|_| false), None);
         assert_eq!(Rotation::new(&[], Arc::default()).pick(|_| true), None);
@@ -97,6 +115,10 @@ mod tests {
     fn a_cycle_stays_short_whatever_the_weights() {
         let members: Vec<_> = (0..1000).map(|number| (number, 65_535 - number)).collect();
         let rotation = Rotation::new(&members, Arc::default());
-        assert!(rotation.cycle.len() <= 2 * usize::try_from(LONGEST).unwrap(), "{}", rotation.cycle.len());
+        assert!(
+            rotation.cycle.len() <= 2 * usize::try_from(LONGEST).unwrap(),
+            "{}",
+            rotation.cycle.len()
+        );
     }
 }

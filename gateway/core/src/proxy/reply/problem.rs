@@ -8,12 +8,19 @@ use serde::Serialize;
 
 /// Content type and body. They tell the status, what the filter wants the client to know, and the id
 /// by which the operator finds the rest: nothing of the inside.
-pub(super) fn body(reply: &Reply, request: &RequestHeader, exchange: &Exchange) -> (HeaderValue, Bytes) {
+pub(super) fn body(
+    reply: &Reply,
+    request: &RequestHeader,
+    exchange: &Exchange,
+) -> (HeaderValue, Bytes) {
     let status = reply.status();
     let title = status.canonical_reason().unwrap_or("Error");
     if wants_page(request) {
         let page = page(status.as_u16(), title, reply.client_detail(), exchange.id());
-        return (HeaderValue::from_static("text/html; charset=utf-8"), page.into());
+        return (
+            HeaderValue::from_static("text/html; charset=utf-8"),
+            page.into(),
+        );
     }
     let problem = Problem {
         kind: "about:blank",
@@ -23,7 +30,10 @@ pub(super) fn body(reply: &Reply, request: &RequestHeader, exchange: &Exchange) 
         request_id: exchange.id(),
     };
     let body = serde_json::to_vec(&problem).expect("texts and a number are JSON");
-    (HeaderValue::from_static("application/problem+json"), body.into())
+    (
+        HeaderValue::from_static("application/problem+json"),
+        body.into(),
+    )
 }
 
 /// The members in the order in which people read them.
@@ -40,7 +50,13 @@ struct Problem<'a> {
 
 /// Whether the client is a browser: it names HTML, and names it before any JSON.
 fn wants_page(request: &RequestHeader) -> bool {
-    let Some(accept) = request.headers.get(ACCEPT).and_then(|accept| accept.to_str().ok()) else { return false };
+    let Some(accept) = request
+        .headers
+        .get(ACCEPT)
+        .and_then(|accept| accept.to_str().ok())
+    else {
+        return false;
+    };
     match (accept.find("text/html"), accept.find("json")) {
         (Some(html), Some(json)) => html < json,
         (Some(_), None) => true,
@@ -49,7 +65,9 @@ fn wants_page(request: &RequestHeader) -> bool {
 }
 
 fn page(status: u16, title: &str, detail: Option<&str>, id: &str) -> String {
-    let detail = detail.map(|detail| format!("<p>{}</p>", escaped(detail))).unwrap_or_default();
+    let detail = detail
+        .map(|detail| format!("<p>{}</p>", escaped(detail)))
+        .unwrap_or_default();
     format!(
         "<!doctype html>\n<html lang=\"en\"><head><meta charset=\"utf-8\">\
          <meta name=\"viewport\" content=\"width=device-width\"><title>{status} {title}</title><style>\

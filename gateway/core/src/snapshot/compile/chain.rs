@@ -27,12 +27,18 @@ pub(super) struct Chains<'a> {
 
 impl<'a> Chains<'a> {
     pub(super) fn new(compiler: Compiler<'a>) -> Self {
-        Self { compiler, reserved: Vec::new(), background: Vec::new() }
+        Self {
+            compiler,
+            reserved: Vec::new(),
+            background: Vec::new(),
+        }
     }
 
     /// The filters of one list, without those that are wrong, which have been told then.
     pub(super) fn links(&mut self, list: &[Named], problems: &mut Problems) -> Vec<Link> {
-        list.iter().filter_map(|named| self.link(named, problems)).collect()
+        list.iter()
+            .filter_map(|named| self.link(named, problems))
+            .collect()
     }
 
     /// Header names that clients may not send, each once, and what is to run beside the requests.
@@ -50,9 +56,17 @@ impl<'a> Chains<'a> {
             problems.push(unknown.help_if(suggestion(name, &known)));
             return None;
         };
-        let config = read_with(self.compiler.document, named.value, problems, &mut |value| entry.read(value))?;
+        let config = read_with(
+            self.compiler.document,
+            named.value,
+            problems,
+            &mut |value| entry.read(value),
+        )?;
         let filter = self.build(named, entry, config, problems)?;
-        Some(Link { name: name.as_str().into(), filter })
+        Some(Link {
+            name: name.as_str().into(),
+            filter,
+        })
     }
 
     fn build(
@@ -69,7 +83,11 @@ impl<'a> Chains<'a> {
         }
         self.reserved.append(&mut stage.reserved);
         self.background.append(&mut stage.background);
-        built.inspect_err(|error| problems.push(self.located(named, error, Diagnostic::error(&*error.message)))).ok()
+        built
+            .inspect_err(|error| {
+                problems.push(self.located(named, error, Diagnostic::error(&*error.message)))
+            })
+            .ok()
     }
 
     /// Points at the key that a filter complained of, as far as it exists, else at its name.
@@ -78,8 +96,19 @@ impl<'a> Chains<'a> {
         let mut spot = Spot::from(&named.name);
         let mut at = named.value.node;
         for step in error.key.iter().flat_map(|key| key.split('.')) {
-            let element = || document.elements(at).get(step.parse::<usize>().ok()?).copied();
-            let Some(next) = document.entry(at, step).map(|(_, value)| value).or_else(element) else { break };
+            let element = || {
+                document
+                    .elements(at)
+                    .get(step.parse::<usize>().ok()?)
+                    .copied()
+            };
+            let Some(next) = document
+                .entry(at, step)
+                .map(|(_, value)| value)
+                .or_else(element)
+            else {
+                break;
+            };
             at = next;
             spot = Spot::Node(at);
         }

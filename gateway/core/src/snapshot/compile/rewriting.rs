@@ -12,24 +12,44 @@ use crate::{
 };
 
 /// The rewriting of a route; none if it is wrong, which has been told then.
-pub(super) fn rewriting(route: &At<Route>, target: Option<&Target>, problems: &mut Problems) -> Option<Rewriting> {
-    let Route { strip_prefix, add_prefix, rewrite, matching, .. } = &route.value;
+pub(super) fn rewriting(
+    route: &At<Route>,
+    target: Option<&Target>,
+    problems: &mut Problems,
+) -> Option<Rewriting> {
+    let Route {
+        strip_prefix,
+        add_prefix,
+        rewrite,
+        matching,
+        ..
+    } = &route.value;
     let written = [
         strip_prefix.as_ref().map(|at| at.node),
         add_prefix.as_ref().map(|at| at.node),
         rewrite.as_ref().map(|at| at.node),
     ];
     let first = written.into_iter().flatten().next();
-    if let (Some(node), Some(Target::Redirect(_) | Target::Respond(_) | Target::NotFound)) = (first, target) {
+    if let (Some(node), Some(Target::Redirect(_) | Target::Respond(_) | Target::NotFound)) =
+        (first, target)
+    {
         let message = "this has no effect: only paths that go to an upstream can be rewritten";
         problems.push(Diagnostic::error(message).at(node));
         return None;
     }
     let path = matching.path();
-    let strip = strip_prefix.as_ref().map(|prefix| strip(prefix, &path, problems));
+    let strip = strip_prefix
+        .as_ref()
+        .map(|prefix| strip(prefix, &path, problems));
     let add = add_prefix.as_ref().map(|prefix| absolute(prefix, problems));
-    let replace = rewrite.as_ref().map(|rewrite| replacement(&rewrite.value, problems));
-    Some(Rewriting { strip: whole(strip)?, add: whole(add)?, replace: whole(replace)? })
+    let replace = rewrite
+        .as_ref()
+        .map(|rewrite| replacement(&rewrite.value, problems));
+    Some(Rewriting {
+        strip: whole(strip)?,
+        add: whole(add)?,
+        replace: whole(replace)?,
+    })
 }
 
 /// None if something is written that is wrong; else what is written, if anything.
@@ -45,10 +65,18 @@ fn whole<T>(part: Option<Option<T>>) -> Option<Option<T>> {
 fn strip(prefix: &At<String>, path: &PathPattern, problems: &mut Problems) -> Option<Box<str>> {
     let wanted = absolute(prefix, problems)?;
     let bare = wanted.trim_end_matches('/');
-    let begins = |path: &str| path.strip_prefix(bare).is_some_and(|rest| rest.is_empty() || rest.starts_with('/'));
-    let (PathPattern::Exact(text) | PathPattern::Prefix(text, _)) = path else { return Some(wanted) };
+    let begins = |path: &str| {
+        path.strip_prefix(bare)
+            .is_some_and(|rest| rest.is_empty() || rest.starts_with('/'))
+    };
+    let (PathPattern::Exact(text) | PathPattern::Prefix(text, _)) = path else {
+        return Some(wanted);
+    };
     if !begins(text.as_str()) {
-        let message = format!("the paths of this route don't begin with `{}`", prefix.value);
+        let message = format!(
+            "the paths of this route don't begin with `{}`",
+            prefix.value
+        );
         let wrong = Diagnostic::error(message).at(prefix);
         problems.push(wrong.help(format!("expected the beginning of `{}`", text.as_str())));
         return None;
@@ -61,7 +89,10 @@ fn absolute(prefix: &At<String>, problems: &mut Problems) -> Option<Box<str>> {
     if prefix.value.starts_with('/') && prefix.value.chars().all(usable) {
         return Some(prefix.value.as_str().into());
     }
-    let message = format!("expected a path that begins with `/`, found `{}`", prefix.value);
+    let message = format!(
+        "expected a path that begins with `/`, found `{}`",
+        prefix.value
+    );
     problems.push(Diagnostic::error(message).at(prefix));
     None
 }
@@ -71,7 +102,11 @@ fn replacement(rewrite: &Rewrite, problems: &mut Problems) -> Option<(Regex, Box
         Ok(pattern) => pattern,
         Err(error) => {
             let text = error.to_string();
-            let reason = text.lines().next_back().unwrap_or_default().trim_start_matches("error: ");
+            let reason = text
+                .lines()
+                .next_back()
+                .unwrap_or_default()
+                .trim_start_matches("error: ");
             let message = format!("`{}` is not a valid regex: {reason}", rewrite.pattern.value);
             problems.push(Diagnostic::error(message).at(&rewrite.pattern));
             return None;
@@ -98,8 +133,12 @@ fn unknown_group<'t>(pattern: &Regex, to: &'t str) -> Option<&'t str> {
             rest = literal;
             continue;
         }
-        let braced = after.strip_prefix('{').and_then(|inside| inside.split_once('}'));
-        let end = after.find(|c: char| !c.is_ascii_alphanumeric() && c != '_').unwrap_or(after.len());
+        let braced = after
+            .strip_prefix('{')
+            .and_then(|inside| inside.split_once('}'));
+        let end = after
+            .find(|c: char| !c.is_ascii_alphanumeric() && c != '_')
+            .unwrap_or(after.len());
         let (name, next) = braced.unwrap_or_else(|| after.split_at(end));
         if !known(name) {
             return Some(name);

@@ -25,25 +25,46 @@ pub(super) struct Targets<'a> {
 
 impl<'a> Targets<'a> {
     pub(super) fn new(compiler: Compiler<'a>, clusters: &'a Clusters) -> Self {
-        Self { compiler, clusters, used: HashSet::new() }
+        Self {
+            compiler,
+            clusters,
+            used: HashSet::new(),
+        }
     }
 
     /// The target of a route; none if it is wrong, which has been told then.
     pub(super) fn of(&mut self, route: &At<Route>, problems: &mut Problems) -> Option<Target> {
-        let Route { upstream, redirect, respond, .. } = &route.value;
+        let Route {
+            upstream,
+            redirect,
+            respond,
+            ..
+        } = &route.value;
         let choice = "expected one of `upstream`, `redirect`, `respond`";
         match (upstream, redirect, respond) {
             (Some(name), None, None) => self.upstream(name, problems),
-            (None, Some(redirect), None) => self.redirection(route, redirect, problems).map(Target::Redirect),
-            (None, None, Some(respond)) => self.fixed(&respond.value, problems).map(Target::Respond),
+            (None, Some(redirect), None) => self
+                .redirection(route, redirect, problems)
+                .map(Target::Redirect),
+            (None, None, Some(respond)) => {
+                self.fixed(&respond.value, problems).map(Target::Respond)
+            }
             // One that is wrong, or misspelt, has been told.
             (None, None, None) if problems.has_errors() && self.is_meant(route) => None,
             (None, None, None) => {
-                problems.push(Diagnostic::error("this route has no target").at(route).help(choice));
+                problems.push(
+                    Diagnostic::error("this route has no target")
+                        .at(route)
+                        .help(choice),
+                );
                 None
             }
             _ => {
-                problems.push(Diagnostic::error("this route has more than one target").at(route).help(choice));
+                problems.push(
+                    Diagnostic::error("this route has more than one target")
+                        .at(route)
+                        .help(choice),
+                );
                 None
             }
         }
@@ -52,13 +73,19 @@ impl<'a> Targets<'a> {
     /// Whether a target is written in a route, as well as it may be.
     fn is_meant(&self, route: &At<Route>) -> bool {
         let document = self.compiler.document;
-        let mut names = document.entries(route.node).iter().filter_map(|(key, _)| document.text(*key));
+        let mut names = document
+            .entries(route.node)
+            .iter()
+            .filter_map(|(key, _)| document.text(*key));
         names.any(|name| nearest(name, &["upstream", "redirect", "respond"]).is_some())
     }
 
     /// Warns of upstreams that no route leads to.
     pub(super) fn warn_of_unused(&self, upstreams: &Entries<Upstream>, problems: &mut Problems) {
-        for (name, _) in upstreams.iter().filter(|(name, _)| !self.used.contains(&name.value)) {
+        for (name, _) in upstreams
+            .iter()
+            .filter(|(name, _)| !self.used.contains(&name.value))
+        {
             let message = format!("no route leads to the upstream `{}`", name.value);
             problems.push(Diagnostic::warning(message).at(name));
         }
@@ -82,8 +109,14 @@ impl<'a> Targets<'a> {
     /// The names of all upstreams, also of those that are wrong.
     fn written(&self) -> Vec<&str> {
         let document = self.compiler.document;
-        let upstreams = document.entry(document.root(), "upstreams").map(|(_, value)| document.entries(value));
-        upstreams.into_iter().flatten().filter_map(|(key, _)| document.text(*key)).collect()
+        let upstreams = document
+            .entry(document.root(), "upstreams")
+            .map(|(_, value)| document.entries(value));
+        upstreams
+            .into_iter()
+            .flatten()
+            .filter_map(|(key, _)| document.text(*key))
+            .collect()
     }
 
     fn fixed(&self, respond: &Respond, problems: &mut Problems) -> Option<Fixed> {
@@ -91,30 +124,49 @@ impl<'a> Targets<'a> {
         let body = match (&respond.text, &respond.json, &respond.file) {
             (None, None, None) => FixedBody::Default,
             (Some(text), None, None) => text_body(text),
-            (None, Some(json), None) => FixedBody::Bytes(JSON, Bytes::copy_from_slice(json.value.0.as_bytes())),
+            (None, Some(json), None) => {
+                FixedBody::Bytes(JSON, Bytes::copy_from_slice(json.value.0.as_bytes()))
+            }
             (None, None, Some(file)) => {
                 let path = self.compiler.folder.join(&file.value.0);
-                let content = fixed_file(&path).map_err(|message| problems.push(Diagnostic::error(message).at(file)));
+                let content = fixed_file(&path)
+                    .map_err(|message| problems.push(Diagnostic::error(message).at(file)));
                 FixedBody::Bytes(content_type(&path), content.ok()?)
             }
             (_, json, file) => {
-                let spot = json.as_ref().map(|json| json.node).or_else(|| file.as_ref().map(|file| file.node));
+                let spot = json
+                    .as_ref()
+                    .map(|json| json.node)
+                    .or_else(|| file.as_ref().map(|file| file.node));
                 let twice = Diagnostic::error("this reply has more than one body");
                 let help = "expected one of `text`, `json`, `file`";
                 problems.extend(spot.map(|spot| twice.at(spot).help(help)));
                 return None;
             }
         };
-        Some(Fixed { status: respond.status.0, headers, body })
+        Some(Fixed {
+            status: respond.status.0,
+            headers,
+            body,
+        })
     }
 
-    fn redirection(&self, route: &At<Route>, redirect: &At<Redirect>, problems: &mut Problems) -> Option<Redirection> {
+    fn redirection(
+        &self,
+        route: &At<Route>,
+        redirect: &At<Redirect>,
+        problems: &mut Problems,
+    ) -> Option<Redirection> {
         let config = &redirect.value;
         // What is wrong was left out, and is no less meant.
         let erroneous = problems.has_errors();
-        let meant = |key: &str| erroneous && self.compiler.document.entry(redirect.node, key).is_some();
+        let meant =
+            |key: &str| erroneous && self.compiler.document.entry(redirect.node, key).is_some();
         let whole = config.to.is_some() || meant("to");
-        let parts = config.scheme.is_some() || config.host.is_some() || config.port.is_some() || config.path.is_some();
+        let parts = config.scheme.is_some()
+            || config.host.is_some()
+            || config.port.is_some()
+            || config.path.is_some();
         let parts = parts || ["scheme", "host", "port", "path"].into_iter().any(meant);
         let wrong = match (whole, parts) {
             (true, true) => Some((
@@ -125,12 +177,14 @@ impl<'a> Targets<'a> {
                 "this redirect leads to where it came from",
                 "expected `to`, or some of `scheme`, `host`, `port`, `path`",
             )),
-            (true, false) if config.keep_query.is_some() => {
-                Some(("`keep_query` has no effect beside `to`", "write `{target}` or `{query}` into `to`"))
-            }
-            (false, true) if is_endless(route, config) => {
-                Some(("this redirect leads to where it came from", "the `path` is the one that the route is for"))
-            }
+            (true, false) if config.keep_query.is_some() => Some((
+                "`keep_query` has no effect beside `to`",
+                "write `{target}` or `{query}` into `to`",
+            )),
+            (false, true) if is_endless(route, config) => Some((
+                "this redirect leads to where it came from",
+                "the `path` is the one that the route is for",
+            )),
             (true, false) | (false, true) => None,
         };
         if let Some((message, help)) = wrong {
@@ -152,7 +206,9 @@ impl<'a> Targets<'a> {
 /// Whether a redirect changes nothing but the path, and that into itself.
 fn is_endless(route: &At<Route>, config: &Redirect) -> bool {
     let moved = config.scheme.is_some() || config.host.is_some() || config.port.is_some();
-    let PathPattern::Exact(from) = route.value.matching.path() else { return false };
+    let PathPattern::Exact(from) = route.value.matching.path() else {
+        return false;
+    };
     let to = config.path.as_ref().and_then(Template::literal);
     !moved && config.keep_query != Some(false) && to == Some(from.as_str())
 }
@@ -164,12 +220,18 @@ fn text_body(text: &Template) -> FixedBody {
     }
 }
 
-fn fixed_headers(entries: &Entries<Template>, problems: &mut Problems) -> Option<Vec<(HeaderName, Template)>> {
+fn fixed_headers(
+    entries: &Entries<Template>,
+    problems: &mut Problems,
+) -> Option<Vec<(HeaderName, Template)>> {
     let mut headers = Vec::new();
     for (name, value) in entries {
         let message = match name.value.parse::<HeaderName>() {
             Ok(header) if is_framing(&header) => {
-                format!("the header `{}` belongs to the connection: the gateway sets it", name.value)
+                format!(
+                    "the header `{}` belongs to the connection: the gateway sets it",
+                    name.value
+                )
             }
             Ok(header) => {
                 headers.push((header, value.clone()));
@@ -186,23 +248,33 @@ fn fixed_file(path: &Path) -> Result<Bytes, String> {
     let shown = path.display();
     let content = fs::read(path).map_err(|error| format!("can't read `{shown}`: {error}"))?;
     if content.len() as u64 > MAX_FIXED_FILE.0 {
-        return Err(format!("`{shown}` is larger than {MAX_FIXED_FILE}, the most that a fixed reply may hold"));
+        return Err(format!(
+            "`{shown}` is larger than {MAX_FIXED_FILE}, the most that a fixed reply may hold"
+        ));
     }
     Ok(content.into())
 }
 
 fn redirect_status(written: Option<&At<u16>>, problems: &mut Problems) -> Option<StatusCode> {
-    let Some(status) = written else { return Some(StatusCode::FOUND) };
+    let Some(status) = written else {
+        return Some(StatusCode::FOUND);
+    };
     if matches!(status.value, 301 | 302 | 303 | 307 | 308) {
         return StatusCode::from_u16(status.value).ok();
     }
-    let message = format!("expected a status of 301, 302, 303, 307 or 308, found {}", status.value);
+    let message = format!(
+        "expected a status of 301, 302, 303, 307 or 308, found {}",
+        status.value
+    );
     problems.push(Diagnostic::error(message).at(status));
     None
 }
 
 fn content_type(path: &Path) -> HeaderValue {
-    let extension = path.extension().and_then(|extension| extension.to_str()).unwrap_or_default();
+    let extension = path
+        .extension()
+        .and_then(|extension| extension.to_str())
+        .unwrap_or_default();
     HeaderValue::from_static(match extension.to_ascii_lowercase().as_str() {
         "html" | "htm" => "text/html; charset=utf-8",
         "json" => "application/json",

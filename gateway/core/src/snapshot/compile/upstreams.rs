@@ -13,7 +13,11 @@ use crate::{
     upstream::{self, Cluster, Settings, Share, Turns, endpoint::Patience},
 };
 
-pub(super) fn compile(compiler: Compiler<'_>, upstreams: &Entries<Upstream>, problems: &mut Problems) -> Clusters {
+pub(super) fn compile(
+    compiler: Compiler<'_>,
+    upstreams: &Entries<Upstream>,
+    problems: &mut Problems,
+) -> Clusters {
     let mut clusters = Clusters::new();
     for (name, upstream) in upstreams {
         // Endpoints that are wrong were left out, which has been told then.
@@ -22,7 +26,10 @@ pub(super) fn compile(compiler: Compiler<'_>, upstreams: &Entries<Upstream>, pro
             enough(name, &upstream.endpoints.value, problems);
         }
         differ(&upstream.endpoints.value, problems);
-        clusters.insert(name.value.clone(), Arc::new(cluster(&name.value, upstream, compiler.resources)));
+        clusters.insert(
+            name.value.clone(),
+            Arc::new(cluster(&name.value, upstream, compiler.resources)),
+        );
     }
     clusters
 }
@@ -34,17 +41,26 @@ fn enough(name: &At<String>, endpoints: &[At<Endpoint>], problems: &mut Problems
     }
     if !endpoints.is_empty() && endpoints.iter().all(|endpoint| endpoint.value.backup) {
         let message = format!("all endpoints of the upstream `{}` are backups", name.value);
-        problems.push(Diagnostic::error(message).at(name).help("a backup serves when the others can't"));
+        problems.push(
+            Diagnostic::error(message)
+                .at(name)
+                .help("a backup serves when the others can't"),
+        );
     }
 }
 
 fn differ(endpoints: &[At<Endpoint>], problems: &mut Problems) {
-    let addresses: Vec<_> = endpoints.iter().map(|endpoint| endpoint.value.address.to_string()).collect();
+    let addresses: Vec<_> = endpoints
+        .iter()
+        .map(|endpoint| endpoint.value.address.to_string())
+        .collect();
     for (index, endpoint) in endpoints.iter().enumerate() {
         let address = &addresses[index];
         if let Some(first) = addresses[..index].iter().position(|known| known == address) {
             let message = format!("the endpoint `{address}` is written twice");
-            let again = Diagnostic::error(message).at(endpoint).help("give it a `weight` instead");
+            let again = Diagnostic::error(message)
+                .at(endpoint)
+                .help("give it a `weight` instead");
             problems.push(again.also(&endpoints[first], "here first"));
         }
     }
@@ -52,22 +68,44 @@ fn differ(endpoints: &[At<Endpoint>], problems: &mut Problems) {
 
 fn cluster(name: &str, upstream: &Upstream, resources: &Resources) -> Cluster {
     let Balance::RoundRobin = upstream.balance;
-    let endpoints = upstream.endpoints.value.iter().map(|endpoint| member(name, &endpoint.value, resources)).collect();
+    let endpoints = upstream
+        .endpoints
+        .value
+        .iter()
+        .map(|endpoint| member(name, &endpoint.value, resources))
+        .collect();
     let settings = Settings {
-        patience: Patience { max_fails: upstream.max_fails, fail_timeout: upstream.fail_timeout.0 },
+        patience: Patience {
+            max_fails: upstream.max_fails,
+            fail_timeout: upstream.fail_timeout.0,
+        },
         tries: upstream.tries.get(),
         timeouts: upstream.timeouts.clone(),
         host: upstream.host.clone(),
-        hide_headers: upstream.hide_headers.iter().map(|header| header.0.clone()).collect(),
+        hide_headers: upstream
+            .hide_headers
+            .iter()
+            .map(|header| header.0.clone())
+            .collect(),
     };
     let turn = |tier: &str| resources.shared(&format!("{name}/{tier}"), Default::default);
-    let turns = Turns { primary: turn("primary"), backup: turn("backup") };
+    let turns = Turns {
+        primary: turn("primary"),
+        backup: turn("backup"),
+    };
     Cluster::new(name.into(), endpoints, settings, turns)
 }
 
-fn member(upstream: &str, endpoint: &Endpoint, resources: &Resources) -> (upstream::Endpoint, Share) {
+fn member(
+    upstream: &str,
+    endpoint: &Endpoint,
+    resources: &Resources,
+) -> (upstream::Endpoint, Share) {
     let name = endpoint.address.to_string();
-    let state = resources.shared(&format!("{upstream}/{name}"), upstream::endpoint::State::default);
+    let state = resources.shared(
+        &format!("{upstream}/{name}"),
+        upstream::endpoint::State::default,
+    );
     if let Ok(address) = endpoint.address.host.parse() {
         state.found(SocketAddr::new(address, endpoint.address.port));
     }
@@ -77,5 +115,11 @@ fn member(upstream: &str, endpoint: &Endpoint, resources: &Resources) -> (upstre
         port: endpoint.address.port,
         state,
     };
-    (member, Share { weight: endpoint.weight.get(), backup: endpoint.backup })
+    (
+        member,
+        Share {
+            weight: endpoint.weight.get(),
+            backup: endpoint.backup,
+        },
+    )
 }
