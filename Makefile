@@ -3,7 +3,7 @@
 CARGO ?= cargo
 BUILD_TOOLS = cc=gcc g++=g++ cmake=cmake
 
-.PHONY: help run test check bench
+.PHONY: help run test check bench micro
 
 help: ## Print this
 	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "make %-8s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -31,3 +31,8 @@ bench: ## Measure the gateway beside nginx, and nginx with njs (about 5 minutes)
 	@.ci/need $(BUILD_TOOLS) nginx=nginx /usr/lib/nginx/modules/ngx_http_js_module.so=libnginx-mod-http-js
 	$(CARGO) build --release --locked -p edgeway -p edgeway-load
 	target/release/edgeway-load
+
+micro: ## Measure the search for a route, and the token check, by themselves
+	@.ci/need $(BUILD_TOOLS)
+	$(CARGO) bench --locked -p edgeway --bench route
+	$(CARGO) bench --locked -p edgeway-filters --bench jwt

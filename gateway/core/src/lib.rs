@@ -21,8 +21,8 @@ pub mod prelude {
     pub use edgeway_sdk::prelude::*;
 }
 
-/// Measured against the system's allocator: less CPU time for each request, and memory that is given
-/// back (`decisions/0003-allocator.md`).
+/// Measured against the others, it takes the least CPU time for each request
+/// (`decisions/0003-allocator.md`).
 #[global_allocator]
 static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
 

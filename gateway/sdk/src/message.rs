@@ -519,6 +519,16 @@ mod tests {
     }
 
     #[test]
+    fn a_cookie_is_found_beside_one_that_is_not_ascii() {
+        let mut headers = HeaderMap::new();
+        let line = HeaderValue::from_bytes(b"name=\xc3\xa9; odd=\xff; sid=7");
+        headers.append(header::COOKIE, line.unwrap());
+        assert_eq!(cookie(&headers, "sid"), Some("7"));
+        assert_eq!(cookie(&headers, "name"), Some("\u{e9}"));
+        assert_eq!(cookie(&headers, "odd"), None);
+    }
+
+    #[test]
     fn a_query_value_is_decoded_as_a_form() {
         assert_eq!(
             query_value("a=1&b=x+y%21&b=2", "b").as_deref(),

@@ -307,6 +307,10 @@ mod tests {
                 "{text}"
             );
         }
+        for text in ["5us", "5µs"] {
+            let micros = Period(Duration::from_micros(5));
+            assert_eq!(text.parse(), Ok(micros), "{text}");
+        }
         for text in [
             "",
             "5",

@@ -313,6 +313,8 @@ const PATIENCE: Duration = Duration::from_secs(3);
 
 #[cfg(test)]
 mod tests {
+    use std::sync::OnceLock;
+
     use super::*;
 
     /// An output that fails, or takes only a part, as told for each call.
@@ -364,6 +366,44 @@ mod tests {
         let text = output.text();
         assert_eq!(text.lines().count(), QUEUE);
         assert_eq!(text.lines().last(), Some((QUEUE - 1).to_string().as_str()));
+    }
+
+    /// An output that notes at each call how many lines are lost and not yet told.
+    struct Watch {
+        lost: Arc<OnceLock<Arc<AtomicU64>>>,
+        seen: Arc<Mutex<Vec<u64>>>,
+    }
+
+    impl Write for Watch {
+        fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+            let lost = self.lost.get().unwrap().load(Ordering::Relaxed);
+            self.seen.lock().unwrap().push(lost);
+            Ok(bytes.len())
+        }
+
+        fn flush(&mut self) -> io::Result<()> {
+            Ok(())
+        }
+    }
+
+    #[test]
+    fn what_was_lost_is_told_while_lines_still_come() {
+        let (lost, seen) = (Arc::<OnceLock<_>>::default(), Arc::<Mutex<_>>::default());
+        let (told, noted) = (Arc::clone(&lost), Arc::clone(&seen));
+        let sink = Sink::new("test", move || {
+            Ok(Watch {
+                lost: Arc::clone(&told),
+                seen: Arc::clone(&noted),
+            })
+        });
+        lost.set(Arc::clone(&sink.lost)).unwrap();
+        for _ in 0..QUEUE + 5 {
+            sink.send(vec![b'\n'; 3 * BATCH / QUEUE]);
+        }
+        sink.start();
+        drop(sink);
+        let seen: Vec<u64> = seen.lock().unwrap().clone();
+        assert_eq!((seen.first(), seen.last()), (Some(&5), Some(&0)));
     }
 
     #[test]

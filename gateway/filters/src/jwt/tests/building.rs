@@ -115,6 +115,22 @@ fn a_wrong_configuration_is_refused_where_it_is_wrong() {
             "oidc: give `jwks` or `oidc`",
         ),
         (
+            rsa(json!({ "jwks": { "url": "https://a/", "refetch_interval": "0s" } })),
+            "jwks.refetch_interval: expected",
+        ),
+        (
+            rsa(json!({ "oidc": { "issuer": "https://a", "refetch_interval": "0s" } })),
+            "oidc.refetch_interval: expected",
+        ),
+        (
+            with(json!({ "forward": { "a": "Authorization" } })),
+            "forward.a: `Authorization` is where tokens stand",
+        ),
+        (
+            with(json!({ "from": [{ "cookie": "t" }], "forward": { "a": "cookie" } })),
+            "forward.a: `cookie` is where tokens stand",
+        ),
+        (
             with(json!({ "revocations": { "url": "x" } })),
             "revocations.url: ",
         ),
