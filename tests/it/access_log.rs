@@ -440,3 +440,31 @@ fn what_a_client_sends_can_not_forge_a_line() {
         }
     }
 }
+
+#[test]
+fn a_post_that_met_a_connection_the_endpoint_had_closed_is_told_with_its_upstream() {
+    // Answers once, and closes at the second request on the same connection.
+    let upstream = Upstream::raw(|mut caller| {
+        caller.request();
+        caller.send("HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\nok");
+        caller.request();
+    });
+    let gateway = Gateway::start(&format!(
+        "
+        upstreams: {{ app: {{ endpoints: [{upstream}], max_fails: 0 }} }}
+        filters: [access_log]
+        routes: [{{ upstream: app }}]
+        "
+    ));
+    let mut number = 0;
+    // The first answer may be with the client before its connection is back in the pool.
+    eventually(PATIENCE, || {
+        number += 1;
+        let target = format!("/post/{number}");
+        let answer = gateway.request("POST", &target).send();
+        answer.status == 502
+    });
+    let failed = entry(&gateway, &format!("/post/{number}"));
+    assert_eq!(failed["upstream"], "app", "{failed}");
+    assert_eq!(failed["attempts"], 1, "{failed}");
+}

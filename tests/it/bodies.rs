@@ -494,3 +494,98 @@ fn a_client_that_takes_no_byte_is_given_up_after_its_time() {
     let got = connection.rest().map_or(0, |bytes| bytes.len());
     assert!(got < 100_000_000);
 }
+
+#[test]
+fn a_client_can_not_nominate_away_what_frames_its_request() {
+    let echo = Echo::start();
+    let gateway = in_front_of(&echo);
+    let smuggled = "GET /app?smuggled HTTP/1.1\r\nHost: a\r\n\r\n";
+    let size = smuggled.len();
+    for nomination in ["Content-Length", "content-length, close"] {
+        let mut connection = gateway.connect();
+        connection.send(format!(
+            "POST /missing HTTP/1.1\r\nHost: a\r\nConnection: {nomination}\r\n\
+             Content-Length: {size}\r\n\r\n{smuggled}"
+        ));
+        let answer = connection.answer();
+        assert_eq!(answer.status, 404, "{nomination}");
+        if answer.reusable {
+            assert_eq!(connection.get("/fixed").text(), "fixed", "{nomination}");
+        } else {
+            connection.expect_close();
+        }
+        assert_eq!(echo.stats().requests, 0, "{nomination}");
+    }
+    for (nomination, body) in [
+        ("Content-Length", "Content-Length: 5\r\n\r\nhello"),
+        (
+            "Transfer-Encoding",
+            "Transfer-Encoding: chunked\r\n\r\n5\r\nhello\r\n0\r\n\r\n",
+        ),
+    ] {
+        let mut connection = gateway.connect();
+        connection.send(format!(
+            "POST /app HTTP/1.1\r\nHost: a\r\nConnection: {nomination}\r\n{body}"
+        ));
+        assert_eq!(connection.answer().json()["body_bytes"], 5, "{nomination}");
+        assert_eq!(connection.get("/fixed").text(), "fixed", "{nomination}");
+    }
+}
+
+#[test]
+fn an_endpoint_can_not_nominate_away_what_frames_its_response() {
+    for framed in [
+        "Connection: Content-Length\r\nContent-Length: 2\r\n\r\nok",
+        "Connection: Transfer-Encoding\r\nTransfer-Encoding: chunked\r\n\r\n2\r\nok\r\n0\r\n\r\n",
+    ] {
+        let upstream = Upstream::answers(format!("HTTP/1.1 200 OK\r\n{framed}"));
+        let gateway = in_front_of(&upstream);
+        let mut connection = gateway.connect();
+        let answer = connection.get("/app");
+        assert_eq!(answer.text(), "ok", "{framed}");
+        assert!(answer.reusable, "{framed}");
+        let length = framed.contains("Length").then_some("2");
+        assert_eq!(answer.header("Content-Length"), length, "{framed}");
+        assert_eq!(connection.get("/fixed").text(), "fixed", "{framed}");
+    }
+}
+
+#[test]
+fn a_body_that_reads_like_a_refusal_is_passed_on_as_it_is() {
+    let body = "HTTP/1.1 400 Bad Request\r\nServer: Pingora\r\nDate: today\r\nContent-Length: 0\r\n\
+                Cache-Control: private, no-store\r\nConnection: close\r\n\r\n";
+    let size = body.len();
+    let upstream = Upstream::answers(format!(
+        "HTTP/1.1 200 OK\r\nContent-Length: {size}\r\n\r\n{body}"
+    ));
+    let gateway = in_front_of(&upstream);
+    let mut connection = gateway.connect();
+    for _ in 0..2 {
+        assert_eq!(connection.get("/app").text(), body);
+        assert_eq!(connection.get("/fixed").text(), "fixed");
+    }
+    connection.send("GET / HTTP/1.1\r\nHost: a\r\nHost: b\r\n\r\n");
+    let refused = connection.answer();
+    assert_eq!(refused.status, 400);
+    assert_eq!(refused.header("Server"), None);
+}
+
+#[test]
+fn an_upload_that_calls_itself_a_websocket_is_not_waited_for_longer() {
+    let upstream = Upstream::silent();
+    let gateway = Gateway::start(&format!(
+        "
+        requests: {{ read_timeout: 1s }}
+        upstreams: {{ app: {{ endpoints: [{upstream}] }} }}
+        routes: [{{ upstream: app }}]
+        "
+    ));
+    for method in ["GET", "POST"] {
+        let mut connection = gateway.connect();
+        connection.send(format!(
+            "{method} / HTTP/1.1\r\nHost: a\r\nConnection: Upgrade\r\nUpgrade: websocket\r\n\
+             Content-Length: 5\r\n\r\n"
+        ));
+        assert_eq!(connection.answer().status, 408, "{method}");
+    }
+}

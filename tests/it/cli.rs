@@ -371,3 +371,20 @@ fn the_program_needs_nothing_but_the_c_library() {
         );
     }
 }
+
+#[test]
+fn a_wrong_configuration_is_wrong_even_if_nobody_can_be_told() {
+    let setup = Gateway::setup("routes: [{ upstream: app }]");
+    let file = setup.folder().join("edgeway.yaml");
+    let full = || fs::File::options().write(true).open("/dev/full").unwrap();
+    for command in ["check", "routes", "run"] {
+        let mut edgeway = Command::new(program("edgeway"));
+        edgeway.args([command, "--config"]).arg(&file).env_clear();
+        let status = edgeway.stderr(full()).status().unwrap();
+        assert_eq!(status.code(), Some(2), "{command}");
+    }
+    let mut filters = Command::new(program("edgeway"));
+    filters.arg("filters").env_clear();
+    let told = filters.stdout(full()).output().unwrap();
+    assert_eq!(told.status.code(), Some(1));
+}

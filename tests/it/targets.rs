@@ -280,3 +280,16 @@ fn rewriting_a_path_that_goes_nowhere_is_refused() {
     assert!(said.contains("this has no effect"), "{said}");
     assert!(said.contains("edgeway.yaml:3:"), "{said}");
 }
+
+#[test]
+fn a_redirect_never_goes_on_with_the_name_of_the_host() {
+    let gateway = Gateway::start(
+        "routes: [{ match: { path: /old/ }, redirect: { host: example.com, path: '{header.x-to}' } }]",
+    );
+    let request = gateway.request("GET", "/old/");
+    let moved = request.header("X-To", ".evil.example").send();
+    assert_eq!(
+        moved.header("Location"),
+        Some("http://example.com/.evil.example")
+    );
+}

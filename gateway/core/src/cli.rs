@@ -98,8 +98,24 @@ pub(crate) fn main(filters: Filters) -> ExitCode {
         Command::Version => writeln!(io::stdout(), "edgeway {}", env!("CARGO_PKG_VERSION"))
             .map(|()| ExitCode::SUCCESS),
     };
-    // Whoever closed our standard output (`edgeway routes | head`) has seen enough.
-    done.unwrap_or(ExitCode::SUCCESS)
+    done.unwrap_or_else(|error| unwritten(&error))
+}
+
+/// What it comes to that standard output took no more.
+fn unwritten(error: &io::Error) -> ExitCode {
+    // Whoever closed it (`edgeway routes | head`) has seen enough.
+    if error.kind() == io::ErrorKind::BrokenPipe {
+        return ExitCode::SUCCESS;
+    }
+    tell(&format!(
+        "error: standard output can't be written: {error}\n"
+    ));
+    ExitCode::FAILURE
+}
+
+/// Says something on standard error, if anybody wants to hear it: it changes nothing of what is so.
+pub(crate) fn tell(text: &str) {
+    drop(io::stderr().write_all(text.as_bytes()));
 }
 
 /// Loads the configuration, tells its problems, and goes on if there is no error.
@@ -109,14 +125,13 @@ fn with_gateway(
     show: impl FnOnce(&mut io::Stdout, &Loaded, &Gateway) -> io::Result<()>,
 ) -> io::Result<ExitCode> {
     let loaded = load(&config.config, filters, &Resources::default());
-    io::stderr().write_all(loaded.report(Look::of_stderr()).as_bytes())?;
+    tell(&loaded.report(Look::of_stderr()));
     let Some((gateway, _)) = &loaded.gateway else {
-        writeln!(
-            io::stderr(),
-            "{} in {}",
+        tell(&format!(
+            "{} in {}\n",
             loaded.counts(),
             config.config.display()
-        )?;
+        ));
         return Ok(exit::configuration());
     };
     show(&mut io::stdout(), &loaded, gateway)?;
@@ -225,10 +240,9 @@ fn describe(out: &mut impl Write, filters: &Filters, name: &str) -> io::Result<E
     let Some(entry) = filters.get(name) else {
         let known: Vec<_> = filters.iter().map(Entry::name).collect();
         let help = crate::config::diagnostic::suggestion(name, &known).unwrap_or_default();
-        writeln!(
-            io::stderr(),
-            "error: unknown filter `{name}`\n  = help: {help}"
-        )?;
+        tell(&format!(
+            "error: unknown filter `{name}`\n  = help: {help}\n"
+        ));
         return Ok(exit::configuration());
     };
     let known = |text: &'static str, otherwise: &'static str| {

@@ -8,6 +8,7 @@ mod cors;
 mod headers;
 mod jwt;
 mod request_id;
+mod slots;
 
 use edgeway_sdk::Filters;
 

@@ -435,14 +435,16 @@ fn path<'a>(head: &'a request::Parts, exchange: &'a Exchange) -> &'a str {
         .unwrap_or_else(|| head.uri.path())
 }
 
-/// The first cookie of this name (RFC 6265, 5.4), without quotes.
+/// The first cookie of this name (RFC 6265, 5.4), without quotes, if it is text.
+///
+/// Cookies are read one by one: what another application has stored for this host, in whatever
+/// encoding, must not hide ours.
 pub fn cookie<'a>(headers: &'a HeaderMap, name: &str) -> Option<&'a str> {
     headers
         .get_all(header::COOKIE)
         .iter()
-        .filter_map(|value| value.to_str().ok())
-        .flat_map(|line| line.split(';'))
-        .filter_map(|pair| pair.trim().split_once('='))
+        .flat_map(|line| line.as_bytes().split(|byte| *byte == b';'))
+        .filter_map(|pair| std::str::from_utf8(pair.trim_ascii()).ok()?.split_once('='))
         .find(|(known, _)| *known == name)
         .map(|(_, value)| value.trim_matches('"'))
 }

@@ -36,7 +36,7 @@ impl FromStr for Period {
         while !rest.is_empty() {
             let (number, after) = leading_number(rest).ok_or_else(wrong)?;
             let end = after
-                .find(|c: char| !c.is_ascii_alphabetic())
+                .find(|c: char| !c.is_alphabetic())
                 .unwrap_or(after.len());
             let (unit, after) = after.split_at(end);
             let seconds = match unit {

@@ -1,6 +1,6 @@
 //! What comes back from an endpoint.
 
-use edgeway_sdk::{Origin, Reply};
+use edgeway_sdk::{Origin, Reply, message::is_framing};
 use http::{
     HeaderName, Method, StatusCode, Version,
     header::{CONNECTION, CONTENT_LENGTH, TRAILER, TRANSFER_ENCODING},
@@ -93,7 +93,7 @@ fn strip_hop_by_hop(response: &mut ResponseHeader) {
     }
 }
 
-/// The headers that `Connection` names, beyond its own words.
+/// The headers that `Connection` names, beyond its own words and what frames the response.
 fn nominated(response: &ResponseHeader) -> SmallVec<[HeaderName; 2]> {
     const OWN: [&str; 3] = ["keep-alive", "close", "upgrade"];
     let lines = response
@@ -103,7 +103,8 @@ fn nominated(response: &ResponseHeader) -> SmallVec<[HeaderName; 2]> {
         .filter_map(|line| line.to_str().ok());
     let tokens = lines.flat_map(|line| line.split(',')).map(str::trim);
     let foreign = tokens.filter(|token| !OWN.iter().any(|own| own.eq_ignore_ascii_case(token)));
-    foreign.filter_map(|token| token.parse().ok()).collect()
+    let names = foreign.filter_map(|token| token.parse().ok());
+    names.filter(|name| !is_framing(name)).collect()
 }
 
 /// The length of an edited body is not known beforehand.

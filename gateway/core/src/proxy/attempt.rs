@@ -3,7 +3,7 @@
 use std::{sync::Arc, time::Duration};
 
 use edgeway_sdk::Reply;
-use http::header;
+use http::{Method, header};
 use pingora::{Error, ErrorSource, ErrorType, Result, upstreams::peer::HttpPeer};
 use pingora_proxy::Session;
 
@@ -59,7 +59,7 @@ pub(super) fn not_connected(ctx: &mut Ctx, mut error: Box<Error>) -> Box<Error> 
 /// Another endpoint is tried if the method is idempotent (RFC 9110, 9.2.2), the whole body can be
 /// sent again, and the client has seen nothing. Not after a time-out: the endpoint is most likely
 /// busy with the request, and others would be next. An old connection from the pool that turns out
-/// to be closed says nothing about the endpoint, and is no attempt.
+/// to be closed says nothing about the endpoint, and is no attempt if there is another.
 pub(super) fn broken(
     session: &mut Session,
     ctx: &mut Ctx,
@@ -81,16 +81,18 @@ pub(super) fn broken(
         .response_written()
         .is_none_or(|head| head.status.is_informational());
     let stale = reused && unseen && !timed_out;
-    if stale {
-        ctx.attempts -= 1;
-        ctx.tried.pop();
-    } else {
+    if !stale {
         cluster.failed(number, &error.etype().as_str());
     }
     let repeatable = session.req_header().method.is_idempotent()
         && !session.as_ref().retry_buffer_truncated()
         && ctx.exchange.request_edits.is_empty();
-    error.set_retry(unseen && repeatable && !timed_out && (stale || may_go_on(ctx, &cluster)));
+    let again = unseen && repeatable && !timed_out && (stale || may_go_on(ctx, &cluster));
+    if again && stale {
+        ctx.attempts -= 1;
+        ctx.tried.pop();
+    }
+    error.set_retry(again);
     error
 }
 
@@ -105,7 +107,12 @@ fn cluster(ctx: &Ctx) -> Option<Arc<Cluster>> {
     }
 }
 
-fn wants_websocket(session: &Session) -> bool {
+/// A handshake is a GET without a body (RFC 6455, 4.1): an upload that calls itself one is no reason
+/// to wait longer for it.
+fn wants_websocket(session: &mut Session) -> bool {
+    if !session.is_body_empty() || session.req_header().method != Method::GET {
+        return false;
+    }
     let upgrade = session.req_header().headers.get(header::UPGRADE);
     upgrade.is_some_and(|protocol| protocol.as_bytes().eq_ignore_ascii_case(b"websocket"))
 }

@@ -2,7 +2,13 @@
 
 use std::mem;
 
-use http::{HeaderMap, HeaderName, HeaderValue, header::CONNECTION, request, uri::PathAndQuery};
+use edgeway_sdk::message::is_framing;
+use http::{
+    HeaderMap, HeaderName, HeaderValue,
+    header::{CONNECTION, HOST},
+    request,
+    uri::PathAndQuery,
+};
 use pingora::http::RequestHeader;
 use smallvec::SmallVec;
 
@@ -19,7 +25,9 @@ type Names = SmallVec<[HeaderName; 4]>;
 /// * headers with underscores, unless the configuration keeps them: WSGI and CGI applications can't
 ///   tell `X_Auth_Role` from `X-Auth-Role`;
 /// * headers that `Connection` nominates (RFC 9110, 7.6.1). It can't be left to the last step before
-///   the upstream: there a client could nominate away what a filter has set.
+///   the upstream: there a client could nominate away what a filter has set. Nominations of what
+///   frames the request, and of its host, are forgotten: without them its body would be the next
+///   request.
 pub(super) fn clean(head: &mut RequestHeader, gateway: &Gateway) {
     let unwanted = unwanted(&head.headers, gateway);
     for name in &unwanted {
@@ -75,6 +83,7 @@ fn is_twin(name: &str, reserved: &str) -> bool {
 
 /// What `Connection` says beyond the connection itself.
 struct Nominated {
+    /// What to remove.
     names: Names,
     /// `Connection` without them.
     rest: HeaderValue,
@@ -83,6 +92,7 @@ struct Nominated {
 fn nominated(headers: &HeaderMap) -> Option<Nominated> {
     let mut names = Names::new();
     let mut rest = String::new();
+    let mut foreign = false;
     let tokens = headers
         .get_all(CONNECTION)
         .iter()
@@ -92,12 +102,13 @@ fn nominated(headers: &HeaderMap) -> Option<Nominated> {
         if own.iter().any(|known| known.eq_ignore_ascii_case(token)) {
             rest.push_str(if rest.is_empty() { "" } else { ", " });
             rest.push_str(token);
-        } else {
-            names.extend(token.parse::<HeaderName>());
+        } else if let Ok(name) = token.parse::<HeaderName>() {
+            foreign = true;
+            names.extend((!is_framing(&name) && name != HOST).then_some(name));
         }
     }
     let rest = HeaderValue::from_str(&rest).ok()?;
-    (!names.is_empty()).then_some(Nominated { names, rest })
+    foreign.then_some(Nominated { names, rest })
 }
 
 #[cfg(test)]
@@ -126,5 +137,15 @@ mod tests {
         headers.remove(CONNECTION);
         headers.append(CONNECTION, HeaderValue::from_static("close"));
         assert!(super::nominated(&headers).is_none());
+    }
+
+    #[test]
+    fn what_frames_a_request_is_no_longer_nominated_and_not_removed() {
+        let mut headers = HeaderMap::new();
+        let line = "close, Content-Length, transfer-encoding, Host";
+        headers.append(CONNECTION, HeaderValue::from_static(line));
+        let nominated = nominated(&headers).unwrap();
+        assert_eq!(nominated.rest, "close");
+        assert!(nominated.names.is_empty());
     }
 }

@@ -3,7 +3,7 @@
 mod problem;
 
 use bytes::Bytes;
-use edgeway_sdk::{Exchange, Origin, Reply};
+use edgeway_sdk::{BodyEdit, Exchange, Origin, Reply, message::is_framing};
 use http::{
     Method, StatusCode,
     header::{CONTENT_LENGTH, CONTENT_TYPE, EXPECT, LOCATION},
@@ -29,7 +29,9 @@ pub(super) async fn send(session: &mut Session, ctx: &mut Ctx, mut reply: Reply)
     let (head, body) = loop {
         note(ctx, &reply);
         let (mut head, body) = compose(session.req_header(), &ctx.exchange, reply)?;
-        match chain::up(&mut head, session.req_header(), ctx).and_then(|()| edited(ctx, body)) {
+        match chain::up(&mut head, session.req_header(), ctx)
+            .and_then(|()| edited(&mut ctx.exchange.response_edits, body))
+        {
             Ok(body) => break (head, body),
             Err(error) => reply = Reply::from(error),
         }
@@ -109,7 +111,7 @@ fn compose(
         .then(|| problem::body(&reply, request, exchange));
     let (status, headers, body) = reply.into_parts();
     let mut head = ResponseHeader::build(status, Some(headers.len() + 4))?;
-    for (name, value) in &headers {
+    for (name, value) in headers.iter().filter(|(name, _)| !is_framing(name)) {
         head.append_header(name, value)?;
     }
     let Some((content_type, body)) = standard else {
@@ -119,8 +121,10 @@ fn compose(
     Ok((head, body))
 }
 
-fn edited(ctx: &mut Ctx, body: Bytes) -> edgeway_sdk::Result<Bytes> {
-    body::edit(&mut ctx.exchange.response_edits, body, true)
+/// The body after all edits. After an error they are gone: the reply that tells of it would fail by
+/// the same edit, and so would the next.
+fn edited(edits: &mut Vec<Box<dyn BodyEdit>>, body: Bytes) -> edgeway_sdk::Result<Bytes> {
+    body::edit(edits, body, true).inspect_err(|_| edits.clear())
 }
 
 async fn write(session: &mut Session, mut head: ResponseHeader, body: Bytes) -> Result<()> {
@@ -192,7 +196,9 @@ fn moved(redirection: &Redirection, request: &RequestHeader, exchange: &Exchange
     let path = path.as_deref().unwrap_or_else(|| request.uri.path());
     let query = request.uri.query().filter(|_| redirection.keep_query);
     let query = query.map(|query| format!("?{query}")).unwrap_or_default();
-    format!("{scheme}://{host}{port}{path}{query}")
+    // Else the path would go on with the name of the host.
+    let slash = if path.starts_with('/') { "" } else { "/" };
+    format!("{scheme}://{host}{port}{slash}{path}{query}")
 }
 
 /// The port that the client used, as long as neither scheme nor host changes.
@@ -230,4 +236,37 @@ pub(super) fn fixed(fixed: &Fixed, request: &RequestHeader, exchange: &Exchange)
         }
     }
     reply
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_edit_that_fails_does_not_fail_the_reply_that_tells_of_it() {
+        struct Never;
+        impl BodyEdit for Never {
+            fn edit(&mut self, _piece: Bytes, _end: bool) -> edgeway_sdk::Result<Bytes> {
+                Err(edgeway_sdk::Error::status(502))
+            }
+        }
+        let mut edits: Vec<Box<dyn BodyEdit>> = vec![Box::new(Never)];
+        let body = Bytes::from_static(b"body");
+        assert!(edited(&mut edits, body.clone()).is_err());
+        assert_eq!(edited(&mut edits, body.clone()).unwrap(), body);
+    }
+
+    #[test]
+    fn a_reply_can_not_frame_itself() {
+        let request = RequestHeader::build("GET", b"/", None).unwrap();
+        let exchange = Exchange::new(([127, 0, 0, 1], 1).into());
+        let reply = Reply::new(200)
+            .header(http::header::TRANSFER_ENCODING, "chunked")
+            .header(CONTENT_LENGTH, "9")
+            .header(LOCATION, "/");
+        let (head, _) = compose(&request, &exchange, reply.text("text")).unwrap();
+        assert!(!head.headers.contains_key("transfer-encoding"));
+        assert!(!head.headers.contains_key(CONTENT_LENGTH));
+        assert!(head.headers.contains_key(LOCATION));
+    }
 }

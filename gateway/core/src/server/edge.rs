@@ -104,7 +104,13 @@ async fn accept(listener: TcpListener, live: Live, app: App, drain: Drain) {
             Ok((tcp, peer)) => {
                 told = false;
                 let first = live.pin().keepalive.as_secs().max(1);
-                tokio::spawn(serve(tcp, peer, first, Arc::clone(&app), drain.clone()));
+                // Counted before it has a task: the end would not wait for one that has not begun.
+                let open = drain.connection();
+                let (app, shutdown) = (Arc::clone(&app), drain.watch());
+                tokio::spawn(async move {
+                    serve(tcp, peer, first, app, shutdown).await;
+                    drop(open);
+                });
             }
             Err(error) if concerns_one_connection(&error) => {}
             Err(error) => {
@@ -129,19 +135,21 @@ fn concerns_one_connection(error: &io::Error) -> bool {
 
 /// Serves the requests of one connection, one after the other. Each request sets how long the
 /// connection waits for the next one; for the first it is so many seconds.
-async fn serve(tcp: TcpStream, peer: SocketAddr, first: u64, app: App, drain: Drain) {
-    let _open = drain.connection();
+async fn serve(tcp: TcpStream, peer: SocketAddr, first: u64, app: App, shutdown: ShutdownWatch) {
     if tcp.set_nodelay(true).is_err() {
         return;
     }
-    let shutdown = drain.watch();
     let mut session = ServerSession::new_http1(Box::new(Connection::new(tcp, peer)));
     session.set_keepalive(Some(first));
     // Else Pingora would drop what comes with the bytes of a request before it.
     session.set_pipelining_enabled(true);
     while let Some(reused) = app.process_new_http(session, &shutdown).await {
         let (stream, settings) = reused.consume();
-        session = ServerSession::new_http1(stream);
+        let Ok(mut connection) = stream.into_any().downcast::<Connection>() else {
+            return;
+        };
+        connection.expect_answer();
+        session = ServerSession::new_http1(connection);
         if let Some(settings) = settings {
             settings.apply_to_session(&mut session);
         }

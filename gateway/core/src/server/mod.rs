@@ -22,7 +22,7 @@ use pingora::server::{RunArgs, Server, configuration::ServerConf};
 
 use self::{control::Control, drain::Drain, edge::Edge};
 use crate::{
-    cli::exit,
+    cli::{exit, tell},
     config::diagnostic::Look,
     snapshot::{Gateway, ListenerSpec, Live, load},
 };
@@ -44,17 +44,15 @@ pub(crate) fn run(path: PathBuf, filters: Filters) -> ExitCode {
     let loaded = load(&source.path, &source.filters, &source.resources);
     let report = loaded.report(Look::of_stderr());
     let counts = loaded.counts();
-    if !report.is_empty() {
-        eprint!("{report}");
-    }
+    tell(&report);
     let Some((gateway, tasks)) = loaded.gateway else {
-        eprintln!("{counts} in {}", source.path.display());
+        tell(&format!("{counts} in {}\n", source.path.display()));
         return exit::configuration();
     };
     let sockets = match listen::bind(&gateway.listeners) {
         Ok(sockets) => sockets,
         Err(message) => {
-            eprintln!("error: {message}");
+            tell(&format!("error: {message}\n"));
             return ExitCode::FAILURE;
         }
     };

@@ -3,6 +3,7 @@
 use std::{
     fmt,
     io::{self, IoSlice},
+    mem,
     os::fd::AsRawFd,
     pin::Pin,
     sync::Arc,
@@ -28,6 +29,9 @@ pub(super) struct Connection {
     tcp: TcpStream,
     /// What was written and not sent. Without an allocation while the connection is idle.
     pending: Vec<u8>,
+    /// Whether nothing was written since the last request: what Pingora says by itself comes first,
+    /// and a body never does.
+    unanswered: bool,
     digest: Arc<SocketDigest>,
 }
 
@@ -48,8 +52,14 @@ impl Connection {
         Self {
             tcp,
             pending: Vec::new(),
+            unanswered: true,
             digest: Arc::new(digest),
         }
+    }
+
+    /// Makes the connection ready for the answer to another request.
+    pub(super) fn expect_answer(&mut self) {
+        self.unanswered = true;
     }
 
     /// Sends all that is pending.
@@ -88,11 +98,13 @@ impl AsyncWrite for Connection {
         data: &[u8],
     ) -> Poll<io::Result<usize>> {
         let this = &mut *self;
+        let first = mem::replace(&mut this.unanswered, false);
+        if let Some(ours) = first.then(|| refusal::in_place_of(data)).flatten() {
+            this.pending.extend_from_slice(ours.as_bytes());
+            return Poll::Ready(Ok(data.len()));
+        }
         if this.pending.len() + data.len() <= GATHERED {
-            match refusal::in_place_of(data) {
-                Some(ours) => this.pending.extend_from_slice(ours.as_bytes()),
-                None => this.pending.extend_from_slice(data),
-            }
+            this.pending.extend_from_slice(data);
             return Poll::Ready(Ok(data.len()));
         }
         if this.pending.is_empty() {

@@ -25,26 +25,35 @@ impl Secrets {
 
     /// Hands out a query piece by piece.
     pub(super) fn mask_query<'a>(&self, query: &'a [u8], mut piece: impl FnMut(&'a [u8])) {
-        // Not everybody agrees on what parts a query, and some treat fragments like one.
-        let is_separator = |byte: &u8| matches!(byte, b'&' | b';' | b'?' | b'#');
-        for part in query.split_inclusive(is_separator) {
-            let secret = part
-                .iter()
-                .position(|byte| *byte == b'=')
-                .map(|at| part.split_at(at + 1))
-                .filter(|(name, _)| self.contains(name.strip_suffix(b"=").unwrap_or(name)));
-            let Some((name, value)) = secret else {
-                piece(part);
+        for pair in query.split_inclusive(|byte| *byte == b'&') {
+            let Some(at) = self.secret_in(pair) else {
+                piece(pair);
                 continue;
             };
-            piece(name);
+            piece(pair.split_at(at).0);
             piece(b"***");
-            piece(
-                value
-                    .split_at(value.len() - usize::from(value.last().is_some_and(is_separator)))
-                    .1,
-            );
+            if pair.ends_with(b"&") {
+                piece(b"&");
+            }
         }
+    }
+
+    /// Where the value of the first secret of this pair begins. It ends with the pair.
+    ///
+    /// Not everybody agrees on what parts a query, and some treat fragments like one: a name may
+    /// follow any of these signs, but a password may hold them too.
+    fn secret_in(&self, pair: &[u8]) -> Option<usize> {
+        let mut begin = 0;
+        for part in pair.split_inclusive(|byte| matches!(byte, b';' | b'?' | b'#')) {
+            let name = part.iter().position(|byte| *byte == b'=');
+            if let Some(length) = name
+                && self.contains(part.split_at(length).0)
+            {
+                return Some(begin + length + 1);
+            }
+            begin += part.len();
+        }
+        None
     }
 
     /// Whether this name, as it stands in a query, is that of a secret. So is every name that has

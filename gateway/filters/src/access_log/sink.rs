@@ -176,13 +176,10 @@ impl Writer {
             while let Ok(line) = self.lines.try_recv() {
                 self.batch.extend_from_slice(&line);
                 if self.batch.len() >= BATCH {
-                    self.flush();
+                    self.write();
                 }
             }
-            self.flush();
-            if self.may_report() {
-                self.report();
-            }
+            self.write();
         }
         self.report();
         if self.missed > 0 {
@@ -191,6 +188,14 @@ impl Writer {
                 self.name,
                 self.missed
             );
+        }
+    }
+
+    /// Writes the batch, and tells what was lost if that is due.
+    fn write(&mut self) {
+        self.flush();
+        if self.may_report() {
+            self.report();
         }
     }
 

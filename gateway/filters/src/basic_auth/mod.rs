@@ -95,6 +95,11 @@ pub(crate) fn build(config: Config, build: &mut Build<'_>) -> Result<BasicAuth, 
     }
     if let Some(Header(name)) = &config.header {
         headers::changeable(name, "header")?;
+        // Reserved, it would be taken from every client before it is looked at.
+        if *name == header::AUTHORIZATION {
+            let message = "`authorization` is where the password stands";
+            return Err(BuildError::at("header", message));
+        }
         build.reserve_header(name.clone());
     }
     Ok(BasicAuth {
@@ -175,7 +180,10 @@ impl BasicAuth {
         }
         let known = self.users.find(credentials.name()).cloned();
         // The same one each time for the same name: who guesses names would see a difference.
-        let decoy = || self.users.decoy(self.remembered.number(credentials.name()));
+        let decoy = || {
+            let name = self.remembered.digest(credentials.name());
+            self.users.decoy(remember::number(&name) as usize)
+        };
         let user = known.clone().unwrap_or_else(decoy);
         let right = verify(credentials, user, turn).await?;
         match known.filter(|_| right) {

@@ -1,27 +1,26 @@
 //! Passwords that were right a moment ago.
 //!
-//! A table of fixed size, without locks: each password has one slot and takes it from the one that
-//! was there. The slot holds a hash under a key that is random and dies with the filter, so that
-//! neither the table nor its timing tells anything of the password.
+//! What is kept is a hash under a key that is random and dies with the filter, so that neither the
+//! table nor its timing tells anything of the password.
 
 use std::{
     sync::Arc,
     time::{Duration, Instant},
 };
 
-use arc_swap::ArcSwapOption;
 use blake2::{
     Blake2sMac256,
     digest::{KeyInit, Mac},
 };
 
 use super::users::User;
+use crate::slots::Slots;
 
 /// A keyed hash of a name and a password.
 pub(super) type Digest = [u8; 32];
 
 pub(super) struct Remembered {
-    slots: Box<[ArcSwapOption<Entry>]>,
+    slots: Slots<Entry>,
     /// With its key, and nothing hashed yet.
     hash: Blake2sMac256,
 }
@@ -35,7 +34,7 @@ struct Entry {
 impl Remembered {
     pub(super) fn new() -> Self {
         Self {
-            slots: (0..SLOTS).map(|_| ArcSwapOption::empty()).collect(),
+            slots: Slots::new(SLOTS),
             hash: Blake2sMac256::new(&rand::random::<[u8; 32]>().into()),
         }
     }
@@ -49,16 +48,11 @@ impl Remembered {
             .into()
     }
 
-    /// A number that belongs to `text` and can't be foreseen.
-    pub(super) fn number(&self, text: &[u8]) -> usize {
-        let [first, second, third, fourth, ..] = self.digest(text);
-        u32::from_le_bytes([first, second, third, fourth]) as usize
-    }
-
     pub(super) fn find(&self, digest: &Digest, now: Instant) -> Option<Arc<User>> {
-        let slot = self.slot(digest).load();
-        let entry = slot.as_ref()?;
-        (entry.digest == *digest && now < entry.until).then(|| Arc::clone(&entry.user))
+        let entry = self.slots.find(number(digest), |entry| {
+            entry.digest == *digest && now < entry.until
+        })?;
+        Some(Arc::clone(&entry.user))
     }
 
     pub(super) fn keep(&self, digest: Digest, user: &Arc<User>, now: Instant) {
@@ -67,14 +61,14 @@ impl Remembered {
             until: now + MEMORY,
             user: Arc::clone(user),
         };
-        self.slot(&digest).store(Some(Arc::new(entry)));
+        self.slots.keep(number(&digest), Arc::new(entry));
     }
+}
 
-    fn slot(&self, digest: &Digest) -> &ArcSwapOption<Entry> {
-        let [first, second, ..] = *digest;
-        let index = usize::from(u16::from_le_bytes([first, second])) % SLOTS;
-        &self.slots[index]
-    }
+/// A number that belongs to what was hashed, and can't be foreseen.
+pub(super) fn number(digest: &Digest) -> u64 {
+    let [a, b, c, d, e, f, g, h, ..] = *digest;
+    u64::from_le_bytes([a, b, c, d, e, f, g, h])
 }
 
 const SLOTS: usize = 1_024;

@@ -244,7 +244,10 @@ fn what_can_not_be_meant_is_refused() {
 
 #[test]
 fn the_name_can_not_take_the_place_of_the_password() {
-    let json = format!(r#"{{"users": {{"ann": "{}"}}, "header": "Authorization"}}"#, *ARGON2);
+    let json = format!(
+        r#"{{"users": {{"ann": "{}"}}, "header": "Authorization"}}"#,
+        *ARGON2
+    );
     let error = test::build(&json, build).err().unwrap();
     assert_eq!(error.key.as_deref(), Some("header"));
 }

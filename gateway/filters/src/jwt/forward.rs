@@ -6,7 +6,7 @@ use edgeway_sdk::{Build, BuildError, Request, message::is_framing, values::claim
 use http::{HeaderName, HeaderValue, header::HOST};
 use serde_json::Value;
 
-use super::{claims::Claims, refusal::Refusal};
+use super::{claims::Claims, places::Places, refusal::Refusal};
 
 /// Which claim goes into which header.
 pub(super) struct Forward(Vec<(String, HeaderName)>);
@@ -18,6 +18,7 @@ impl Forward {
     /// Reserves the headers: clients can't send them on any route.
     pub(super) fn new(
         wanted: BTreeMap<String, String>,
+        places: &Places,
         build: &mut Build<'_>,
     ) -> Result<Self, BuildError> {
         let mut seen = HashSet::new();
@@ -29,6 +30,10 @@ impl Forward {
             let name: HeaderName = header.parse().map_err(|_| wrong("is not a header name"))?;
             if is_framing(&name) || name == HOST {
                 return Err(wrong("is set by the gateway alone"));
+            }
+            // Reserved, it would be taken from every client before it is looked at.
+            if places.are_in(&name) {
+                return Err(wrong("is where tokens stand"));
             }
             if !seen.insert(name.clone()) {
                 return Err(wrong("is given to two claims"));

@@ -139,7 +139,6 @@ pub(crate) fn build(mut config: Config, build: &mut Build<'_>) -> Result<Jwt, Bu
     let revocations = config.revocations.as_ref();
     Ok(Jwt {
         keys: sources::keys(&config, build)?,
-        places,
         strip_token: config.strip_token,
         optional: config.optional,
         max_size: config.max_size.0,
@@ -149,7 +148,8 @@ pub(crate) fn build(mut config: Config, build: &mut Build<'_>) -> Result<Jwt, Bu
         remembered: Remembered::new(config.remember)?,
         challenge: Challenge::new(&config.realm)?,
         rules: Rules::new(&mut config)?,
-        forward: Forward::new(config.forward, build)?,
+        forward: Forward::new(config.forward, &places, build)?,
+        places,
         algorithms: config.algorithms,
     })
 }

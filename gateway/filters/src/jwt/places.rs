@@ -4,7 +4,7 @@ use std::borrow::Cow;
 
 use edgeway_sdk::{BuildError, Request};
 use http::{
-    HeaderMap, HeaderValue,
+    HeaderMap, HeaderName, HeaderValue,
     header::{AUTHORIZATION, COOKIE},
 };
 
@@ -24,6 +24,15 @@ impl Places {
     /// Whether a token can be removed from all these places.
     pub(super) fn can_be_stripped(&self) -> bool {
         !self.0.iter().any(|place| matches!(place, Place::Query(_)))
+    }
+
+    /// Whether tokens are looked for in this header.
+    pub(super) fn are_in(&self, name: &HeaderName) -> bool {
+        self.0.iter().any(|place| match place {
+            Place::Header => *name == AUTHORIZATION,
+            Place::Cookie(_) => *name == COOKIE,
+            Place::Query(_) => false,
+        })
     }
 
     /// The first token of the request. An empty cookie or query value is none: that is how
@@ -81,15 +90,17 @@ fn bearer(headers: &HeaderMap) -> Result<Option<&str>, Refusal> {
 }
 
 fn strip_cookie(request: &mut Request<'_>, name: &str) {
-    if request.cookie(name).is_none() {
-        return;
-    }
     let lines = request.headers().get_all(COOKIE).iter();
-    let pairs: Vec<&[u8]> = lines
+    let mut pairs: Vec<&[u8]> = lines
         .flat_map(|line| line.as_bytes().split(|byte| *byte == b';'))
         .map(<[u8]>::trim_ascii)
-        .filter(|pair| !pair.is_empty() && !is_cookie(pair, name))
         .collect();
+    let all = pairs.len();
+    pairs.retain(|pair| !is_cookie(pair, name));
+    if pairs.len() == all {
+        return;
+    }
+    pairs.retain(|pair| !pair.is_empty());
     let rest = HeaderValue::from_bytes(&pairs.join(&b"; "[..]));
     match rest {
         Ok(rest) if !rest.is_empty() => request.set_header(COOKIE, rest),

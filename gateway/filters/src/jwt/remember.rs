@@ -1,22 +1,15 @@
 //! Verified tokens, kept so that the next request with one costs almost nothing.
 //!
-//! A table of fixed size, without locks: each token has one slot, chosen by a hash whose key is
-//! random, and takes it from the token that was there. Only the whole token finds its slot's
-//! content again, so nothing short of the token itself is ever believed.
+//! Only the whole token finds what is known of it again, so nothing short of the token itself is
+//! ever believed.
 
 use std::sync::Arc;
 
 use ahash::RandomState;
-use arc_swap::ArcSwapOption;
 use edgeway_sdk::{BuildError, Identity};
 
 use super::{claims::Seconds, forward::Headers};
-
-/// Longer tokens are verified each time: memory stays below 2 KiB a slot and some.
-const LONGEST: usize = 2 << 10;
-
-/// More than this many slots are a mistake, not a wish.
-const MOST: usize = 1 << 20;
+use crate::slots::Slots;
 
 /// A token that has passed all checks that do not change with time, but expiry.
 pub(super) struct Verified {
@@ -30,24 +23,20 @@ pub(super) struct Verified {
 }
 
 pub(super) struct Remembered {
-    slots: Box<[ArcSwapOption<Verified>]>,
+    slots: Slots<Verified>,
+    /// With a random key.
     hasher: RandomState,
 }
 
 impl Remembered {
-    /// A table of at least this many slots; none at all remembers nothing.
+    /// A table for at least this many tokens; for none, it remembers nothing.
     pub(super) fn new(size: usize) -> Result<Self, BuildError> {
         if size > MOST {
             let message = format!("more than {MOST} tokens can't be remembered");
             return Err(BuildError::at("remember", message));
         }
-        let slots = if size == 0 {
-            0
-        } else {
-            size.next_power_of_two()
-        };
         Ok(Self {
-            slots: (0..slots).map(|_| ArcSwapOption::empty()).collect(),
+            slots: Slots::new(size),
             hasher: RandomState::new(),
         })
     }
@@ -55,23 +44,23 @@ impl Remembered {
     /// What is known of this token, if this edition of the keys has verified it and it is not
     /// expired.
     pub(super) fn find(&self, token: &str, keys: u64, now: Seconds) -> Option<Arc<Verified>> {
-        let slot = self.slot(token)?.load();
-        let known = slot.as_ref()?;
-        let same = *known.token == *token && known.keys == keys && now < known.expires;
-        same.then(|| Arc::clone(known))
-    }
-
-    pub(super) fn keep(&self, verified: &Arc<Verified>) {
-        if let Some(slot) = self.slot(&verified.token) {
-            slot.store(Some(Arc::clone(verified)));
-        }
-    }
-
-    fn slot(&self, token: &str) -> Option<&ArcSwapOption<Verified>> {
         if token.len() > LONGEST {
             return None;
         }
-        let last = self.slots.len().checked_sub(1)?;
-        self.slots.get(self.hasher.hash_one(token) as usize & last)
+        self.slots.find(self.hasher.hash_one(token), |known| {
+            *known.token == *token && known.keys == keys && now < known.expires
+        })
+    }
+
+    pub(super) fn keep(&self, verified: &Arc<Verified>) {
+        if verified.token.len() <= LONGEST {
+            let hash = self.hasher.hash_one(&*verified.token);
+            self.slots.keep(hash, Arc::clone(verified));
+        }
     }
 }
+
+/// Longer tokens are verified each time, so that a slot takes some KiB and no more.
+const LONGEST: usize = 2 << 10;
+/// More tokens than this are a mistake, not a wish.
+const MOST: usize = 1 << 20;

@@ -40,15 +40,13 @@ fn published(config: &Config, build: &mut Build<'_>) -> Result<Option<Published>
     let (key, source, pace, refetch_interval) = if let Some(jwks) = &config.jwks {
         let source = Source::Url(config::url("jwks.url", &jwks.url)?);
         let pace = pace("jwks", jwks.interval, jwks.timeout)?;
-        ("jwks.url", source, pace, jwks.refetch_interval)
+        let refetch = config::lasting("jwks.refetch_interval", jwks.refetch_interval)?;
+        ("jwks.url", source, pace, refetch)
     } else if let Some(oidc) = &config.oidc {
+        let source = issuer(&oidc.issuer)?;
         let pace = pace("oidc", oidc.interval, oidc.timeout)?;
-        (
-            "oidc.issuer",
-            issuer(&oidc.issuer)?,
-            pace,
-            oidc.refetch_interval,
-        )
+        let refetch = config::lasting("oidc.refetch_interval", oidc.refetch_interval)?;
+        ("oidc.issuer", source, pace, refetch)
     } else {
         return Ok(None);
     };
@@ -57,7 +55,7 @@ fn published(config: &Config, build: &mut Build<'_>) -> Result<Option<Published>
     build.background(Arc::clone(&set).keep(pace));
     Ok(Some(Published {
         set,
-        refetch_interval: refetch_interval.0,
+        refetch_interval,
         timeout: pace.timeout,
     }))
 }
