@@ -3,7 +3,7 @@
 CARGO ?= cargo
 BUILD_TOOLS = cc=gcc g++=g++ cmake=cmake
 
-.PHONY: help run test check bench micro
+.PHONY: help run test check demo bench micro
 
 help: ## Print this
 	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "make %-8s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -26,6 +26,9 @@ check: ## Check format, lints, documentation, and dependencies
 	RUSTDOCFLAGS="-D warnings" $(CARGO) doc --locked --workspace --no-deps --document-private-items
 	@if command -v cargo-deny >/dev/null; then $(CARGO) deny --offline check; \
 	else echo "dependencies not audited: cargo-deny is not installed (cargo install cargo-deny)"; fi
+
+demo: ## Run the tutorial in containers and check it (needs a Docker engine)
+	@compose/check
 
 bench: ## Measure the gateway beside nginx, and nginx with njs (about 5 minutes)
 	@.ci/need $(BUILD_TOOLS) nginx=nginx /usr/lib/nginx/modules/ngx_http_js_module.so=libnginx-mod-http-js

@@ -27,6 +27,13 @@ fn every_example_is_valid_and_nothing_in_it_is_warned_of() {
 }
 
 #[test]
+fn the_configurations_of_the_containers_are_valid() {
+    let demos = conf().join("../compose");
+    let checked = check(&demos, Path::new("tutorial/conf/edgeway.yaml"));
+    assert_eq!((checked.code, &*checked.log), (Some(0), ""));
+}
+
+#[test]
 fn every_example_says_first_what_it_is_for() {
     for file in examples() {
         let text = fs::read_to_string(conf().join(&file)).unwrap();

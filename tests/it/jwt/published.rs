@@ -121,6 +121,23 @@ fn published_keys_outlive_an_outage_of_their_issuer() {
 }
 
 #[test]
+fn what_has_no_tls_needs_no_authorities() {
+    let (echo, issuer) = (Echo::start(), Publisher::start());
+    issuer.publish("/keys", key_set(&[(Algorithm::RS256, RSA, "one")]));
+    let jwks = format!(
+        "algorithms: [RS256], jwks: {{ url: '{}' }}",
+        issuer.url("/keys")
+    );
+    // As in a small container.
+    let none = tempfile::tempdir().unwrap();
+    let gateway = Gateway::setup(&behind(&echo, &jwks))
+        .env("SSL_CERT_FILE", "/dev/null")
+        .env("SSL_CERT_DIR", none.path().to_str().unwrap())
+        .start();
+    eventually(PATIENCE, || with(&gateway, &ours("one")).status == 200);
+}
+
+#[test]
 fn keys_that_never_came_are_503_and_not_the_fault_of_the_client() {
     let (echo, issuer) = (Echo::start(), Publisher::start());
     let url = issuer.url("/keys");

@@ -1,6 +1,9 @@
 //! What runs beside the requests, and reload.
 
-use std::sync::{Arc, Mutex, PoisonError};
+use std::{
+    sync::{Arc, Mutex, PoisonError},
+    time::Duration,
+};
 
 use async_trait::async_trait;
 use log::{error, info, warn};
@@ -16,7 +19,7 @@ use tokio::{
 use super::{Fixed, Source};
 use crate::{
     config::diagnostic::Look,
-    snapshot::{Live, Tasks, load},
+    snapshot::{Live, Pinned, Tasks, load},
     upstream::resolve,
 };
 
@@ -75,7 +78,9 @@ impl Control {
         }
         resolve::first_pass(&gateway.clusters).await;
         self.started.warn_of_changes(&gateway);
+        let old = self.live.pin();
         self.live.replace(gateway);
+        tokio::spawn(retire(old));
         info!(
             "configuration replaced: file={}",
             self.source.path.display()
@@ -83,6 +88,19 @@ impl Control {
         Some(self.start(tasks))
     }
 }
+
+/// Keeps a configuration that was replaced until no request has it any more, and drops it where that
+/// holds up nobody: filters may wait for a disk then.
+async fn retire(old: Pinned) {
+    while Arc::strong_count(&old) > 1 {
+        tokio::time::sleep(RETIRE).await;
+    }
+    // A panic in there would have been told already.
+    drop(tokio::task::spawn_blocking(move || drop(old)).await);
+}
+
+/// How often an old configuration is looked at.
+const RETIRE: Duration = Duration::from_millis(250);
 
 #[async_trait]
 impl ServiceWithDependents for Control {

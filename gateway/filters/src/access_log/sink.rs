@@ -14,7 +14,7 @@ use std::{
     path::Path,
     sync::{
         Arc, Mutex, PoisonError,
-        atomic::{AtomicU64, Ordering},
+        atomic::{AtomicU64, AtomicUsize, Ordering},
         mpsc::{self, Receiver, RecvTimeoutError, SyncSender},
     },
     thread,
@@ -28,6 +28,8 @@ pub(super) struct Sink {
     name: String,
     /// There until the sink is dropped.
     queue: Option<SyncSender<Vec<u8>>>,
+    /// The bytes in it.
+    queued: Arc<AtomicUsize>,
     /// Lines that found the queue full.
     lost: Arc<AtomicU64>,
     writer: Mutex<State>,
@@ -58,9 +60,11 @@ impl Sink {
         let name = name.into();
         let (queue, lines) = mpsc::sync_channel(QUEUE);
         let lost = Arc::<AtomicU64>::default();
+        let queued = Arc::<AtomicUsize>::default();
         let writer = Writer {
             name: name.clone(),
             lines,
+            queued: Arc::clone(&queued),
             lost: Arc::clone(&lost),
             open: Box::new(move || Ok(Box::new(open()?))),
             output: None,
@@ -74,6 +78,7 @@ impl Sink {
         Self {
             name,
             queue: Some(queue),
+            queued,
             lost,
             writer: Mutex::new(State::Ready(writer)),
         }
@@ -112,8 +117,13 @@ impl Sink {
 
     /// Queues a line, with its end. Never waits.
     pub(super) fn send(&self, line: Vec<u8>) {
-        let sent = self.queue.as_ref().map(|queue| queue.try_send(line));
-        if !matches!(sent, Some(Ok(()))) {
+        let size = line.len();
+        // Counted before the line is there to be taken, so that the count never goes below zero.
+        let before = self.queued.fetch_add(size, Ordering::Relaxed);
+        let room = before + size <= QUEUED_BYTES;
+        let queue = self.queue.as_ref().filter(|_| room);
+        if queue.is_none_or(|queue| queue.try_send(line).is_err()) {
+            self.queued.fetch_sub(size, Ordering::Relaxed);
             self.lost.fetch_add(1, Ordering::Relaxed);
         }
     }
@@ -145,6 +155,7 @@ type Open = dyn FnMut() -> io::Result<Box<dyn Write + Send>> + Send;
 struct Writer {
     name: String,
     lines: Receiver<Vec<u8>>,
+    queued: Arc<AtomicUsize>,
     lost: Arc<AtomicU64>,
     open: Box<Open>,
     /// There once it could be opened.
@@ -172,9 +183,9 @@ impl Writer {
         self.open();
         while let Some(line) = self.next() {
             thread::sleep(GATHER);
-            self.batch.extend_from_slice(&line);
+            self.take(&line);
             while let Ok(line) = self.lines.try_recv() {
-                self.batch.extend_from_slice(&line);
+                self.take(&line);
                 if self.batch.len() >= BATCH {
                     self.write();
                 }
@@ -189,6 +200,11 @@ impl Writer {
                 self.missed
             );
         }
+    }
+
+    fn take(&mut self, line: &[u8]) {
+        self.queued.fetch_sub(line.len(), Ordering::Relaxed);
+        self.batch.extend_from_slice(line);
     }
 
     /// Writes the batch, and tells what was lost if that is due.
@@ -305,6 +321,8 @@ fn count_lines(bytes: &[u8]) -> u64 {
 
 /// How many lines may wait.
 const QUEUE: usize = 8_192;
+/// And how many bytes: clients decide on the length of a line.
+const QUEUED_BYTES: usize = 16 << 20;
 /// How long lines gather before they are written.
 const GATHER: Duration = Duration::from_millis(10);
 /// How many bytes are written at once.
@@ -371,6 +389,21 @@ mod tests {
         let text = output.text();
         assert_eq!(text.lines().count(), QUEUE);
         assert_eq!(text.lines().last(), Some((QUEUE - 1).to_string().as_str()));
+    }
+
+    #[test]
+    fn long_lines_do_not_fill_the_memory() {
+        let output = Output::default();
+        let sink = output.sink();
+        for _ in 0..20 {
+            sink.send(vec![b'\n'; QUEUED_BYTES / 16]);
+        }
+        assert_eq!(sink.lost.load(Ordering::Relaxed), 4);
+        let queued = Arc::clone(&sink.queued);
+        sink.start();
+        drop(sink);
+        assert_eq!(output.text().len(), QUEUED_BYTES);
+        assert_eq!(queued.load(Ordering::Relaxed), 0);
     }
 
     /// An output that notes at each call how many lines are lost and not yet told.

@@ -245,14 +245,17 @@ impl Turn {
 }
 
 /// A document is where its URL says, so redirects are not followed; and what begins with TLS does
-/// not go on without.
+/// not go on without. What has no TLS needs no certificates of authorities either: a system without
+/// any, such as a small container, would be refused by the platform's verifier.
 fn new_client(url: &Url) -> Result<Client, String> {
-    Client::builder()
+    let client = Client::builder()
         .redirect(redirect::Policy::none())
-        .https_only(url.scheme() == "https")
-        .user_agent("edgeway")
-        .build()
-        .map_err(|error| chain(&error))
+        .user_agent("edgeway");
+    let client = match url.scheme() {
+        "https" => client.https_only(true),
+        _ => client.tls_certs_only([]),
+    };
+    client.build().map_err(|error| chain(&error))
 }
 
 /// The URL of the key set of this issuer.
