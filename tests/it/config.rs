@@ -27,6 +27,27 @@ fn every_example_is_valid_and_nothing_in_it_is_warned_of() {
 }
 
 #[test]
+fn more_endpoints_than_can_be_numbered_are_refused() {
+    let folder = tempfile::tempdir().unwrap();
+    let endpoints = |count: u32| -> Vec<_> {
+        let number = |of: u32| (of / 256, of % 256);
+        let address = |(high, low)| format!("10.0.{high}.{low}:80");
+        (0..count).map(number).map(address).collect()
+    };
+    for (count, code) in [(10_000, 0), (10_001, 2)] {
+        let text = format!(
+            "listeners: {{ http: {{ bind: '127.0.0.1:0' }} }}\n\
+             upstreams: {{ many: {{ endpoints: {:?} }} }}\n\
+             routes: [ {{ upstream: many }} ]\n",
+            endpoints(count)
+        );
+        fs::write(folder.path().join("many.yaml"), text).unwrap();
+        let checked = check(folder.path(), Path::new("many.yaml"));
+        assert_eq!(checked.code, Some(code), "{}", checked.log);
+    }
+}
+
+#[test]
 fn the_configurations_of_the_containers_are_valid() {
     let demos = conf().join("../compose");
     let checked = check(&demos, Path::new("tutorial/conf/edgeway.yaml"));

@@ -79,6 +79,29 @@ fn what_a_stranger_claims_to_forward_is_overwritten() {
     assert_eq!(answer.received("forwarded"), [""; 0]);
 }
 
+/// T6: applications believe more of these than we set.
+#[test]
+fn nothing_that_a_stranger_says_of_the_way_gets_through() {
+    let echo = Echo::start();
+    let gateway = in_front_of(&echo, "", "requests: { underscore_headers: keep }");
+    let claims = [
+        "X-Forwarded-Port",
+        "X-Forwarded-Prefix",
+        "X_Forwarded_For",
+        "X_Real_IP",
+        "x-forwarded-anything",
+    ];
+    let request = gateway.request("GET", "/").header("X_Other", "kept");
+    let request = claims
+        .iter()
+        .fold(request, |request, name| request.header(name, "203.0.113.9"));
+    let answer = request.send();
+    for name in claims {
+        assert_eq!(answer.received(name), [""; 0], "{name}");
+    }
+    assert_eq!(answer.received("x_other"), ["kept"]);
+}
+
 /// #79: appended; the client is the last address that no trusted proxy has.
 #[test]
 fn what_a_trusted_proxy_forwards_is_believed_and_added_to() {

@@ -172,6 +172,8 @@ fn redirects_change_what_they_name_and_keep_the_rest() {
             redirect: { status: 308, scheme: https, host: "www.{host}", port: 444, path: "/v2{path}" }
           - match: { path: /to }
             redirect: { status: 302, to: "https://to.test/?was={path}&{query}" }
+          - match: { path: /search }
+            redirect: { host: find.test, path: "/find?in=all" }
           - match: { path: /relative }
             redirect: { to: /elsewhere }
         "#,
@@ -182,6 +184,7 @@ fn redirects_change_what_they_name_and_keep_the_rest() {
             302,
             "http://new.test/default/a%2Fb?x=1",
         ),
+        ("/search?q=x", 302, "http://find.test/find?in=all&q=x"),
         ("/301/a?x=1&y", 301, "https://site.test/301/a?x=1&y"),
         ("/303/a?x=1", 303, "http://site.test:81/done"),
         ("/307", 307, "http://site.test:8443/307"),

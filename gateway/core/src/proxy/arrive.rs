@@ -18,7 +18,7 @@ use crate::{
 pub(super) fn route(session: &mut Session, ctx: &mut Ctx, via: &Via) -> Option<Reply> {
     limit(session, ctx);
     client::identify(session, ctx);
-    hygiene::clean(session.req_header_mut(), &ctx.gateway);
+    hygiene::clean(session.req_header_mut(), &ctx.gateway, ctx.trusted);
     hygiene::forget_case(session.req_header_mut());
     let head = session.req_header();
     let host = match examine(head, via) {

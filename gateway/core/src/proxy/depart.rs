@@ -6,7 +6,7 @@ use bytes::Bytes;
 use edgeway_sdk::Reply;
 use http::{
     HeaderMap, HeaderName, HeaderValue, Version,
-    header::{self, CONTENT_LENGTH, FORWARDED, HOST, TRANSFER_ENCODING},
+    header::{self, CONTENT_LENGTH, HOST, TRANSFER_ENCODING},
     uri::{InvalidUri, PathAndQuery},
 };
 use pingora::{Result, http::RequestHeader};
@@ -96,8 +96,8 @@ fn host(request: &mut RequestHeader, cluster: &Cluster, endpoint: Option<u16>) -
     }
 }
 
-/// Tells the application what the client would have told it. What strangers say of themselves is
-/// overwritten; what trusted proxies say is added to.
+/// Tells the application what the client would have told it. What strangers said of themselves is
+/// gone by now (`hygiene`); what trusted proxies say is added to.
 ///
 /// Names are given as text where the request may not have them: Pingora copies any other name that
 /// is not a standard one.
@@ -110,7 +110,6 @@ fn forwarded(session: &Session, request: &mut RequestHeader, ctx: &Ctx) -> Resul
     } else {
         request.insert_header("X-Forwarded-For", peer.clone())?;
         request.insert_header("X-Real-IP", peer)?;
-        request.remove_header(&FORWARDED);
     }
     request.insert_header(
         "X-Forwarded-Proto",
@@ -121,10 +120,7 @@ fn forwarded(session: &Session, request: &mut RequestHeader, ctx: &Ctx) -> Resul
     }
     match session.req_header().headers.get(HOST) {
         Some(host) => request.insert_header("X-Forwarded-Host", host.clone()),
-        None => {
-            request.remove_header(&X_FORWARDED_HOST);
-            Ok(())
-        }
+        None => Ok(()),
     }
 }
 

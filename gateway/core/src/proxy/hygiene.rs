@@ -24,12 +24,14 @@ type Names = SmallVec<[HeaderName; 4]>;
 /// * headers by which filters tell upstreams something, and their underscore twins;
 /// * headers with underscores, unless the configuration keeps them: WSGI and CGI applications can't
 ///   tell `X_Auth_Role` from `X-Auth-Role`;
+/// * what strangers say of the way that the request has come: `Forwarded` and its kin, which only
+///   trusted proxies may set;
 /// * headers that `Connection` nominates (RFC 9110, 7.6.1). It can't be left to the last step before
 ///   the upstream: there a client could nominate away what a filter has set. Nominations of what
 ///   frames the request, and of its host, are forgotten: without them its body would be the next
 ///   request.
-pub(super) fn clean(head: &mut RequestHeader, gateway: &Gateway) {
-    let unwanted = unwanted(&head.headers, gateway);
+pub(super) fn clean(head: &mut RequestHeader, gateway: &Gateway, trusted: bool) {
+    let unwanted = unwanted(&head.headers, gateway, trusted);
     for name in &unwanted {
         head.remove_header(name);
     }
@@ -61,7 +63,7 @@ pub(super) fn forget_case(head: &mut RequestHeader) {
     *head = parts.into();
 }
 
-fn unwanted(headers: &HeaderMap, gateway: &Gateway) -> Names {
+fn unwanted(headers: &HeaderMap, gateway: &Gateway, trusted: bool) -> Names {
     let drop = gateway.underscores == Underscores::Drop;
     let reserved = |name: &str| {
         gateway
@@ -70,9 +72,21 @@ fn unwanted(headers: &HeaderMap, gateway: &Gateway) -> Names {
             .any(|reserved| is_twin(name, reserved.as_str()))
     };
     let bad = |name: &&HeaderName| {
-        (drop && name.as_str().as_bytes().contains(&b'_')) || reserved(name.as_str())
+        let name = name.as_str();
+        let strange = !trusted && tells_the_way(name);
+        (drop && name.as_bytes().contains(&b'_')) || strange || reserved(name)
     };
     headers.keys().filter(bad).cloned().collect()
+}
+
+/// Whether a header tells by whom, for whom and how the request was forwarded.
+fn tells_the_way(name: &str) -> bool {
+    const MANY: &str = "x-forwarded-";
+    let beginning = name.get(..MANY.len());
+    beginning.is_some_and(|beginning| is_twin(beginning, MANY))
+        || ["forwarded", "x-real-ip"]
+            .iter()
+            .any(|known| is_twin(name, known))
 }
 
 /// Whether two names differ in `_` for `-` at most. Both are in lower case.
@@ -121,6 +135,29 @@ mod tests {
         assert!(is_twin("x-auth-role", "x-auth-role"));
         assert!(!is_twin("x-auth-roles", "x-auth-role"));
         assert!(!is_twin("x.auth-role", "x-auth-role"));
+    }
+
+    #[test]
+    fn what_tells_the_way_is_known_by_its_beginning() {
+        for name in [
+            "forwarded",
+            "x-forwarded-for",
+            "x_forwarded_port",
+            "x-forwarded-",
+            "x-real_ip",
+        ] {
+            assert!(tells_the_way(name), "{name}");
+        }
+        for name in [
+            "x-forward",
+            "x-forwarded",
+            "forwarded-x",
+            "host",
+            "x-request-id",
+            "x-real-ips",
+        ] {
+            assert!(!tells_the_way(name), "{name}");
+        }
     }
 
     #[test]

@@ -195,7 +195,10 @@ fn moved(redirection: &Redirection, request: &RequestHeader, exchange: &Exchange
     let path = redirection.path.as_ref().map(|path| path.render(&source));
     let path = path.as_deref().unwrap_or_else(|| request.uri.path());
     let query = request.uri.query().filter(|_| redirection.keep_query);
-    let query = query.map(|query| format!("?{query}")).unwrap_or_default();
+    let join = if path.contains('?') { '&' } else { '?' };
+    let query = query
+        .map(|query| format!("{join}{query}"))
+        .unwrap_or_default();
     // Else the path would go on with the name of the host.
     let slash = if path.starts_with('/') { "" } else { "/" };
     format!("{scheme}://{host}{port}{slash}{path}{query}")

@@ -79,6 +79,9 @@ fn engine(gateway: &Gateway) -> ServerConf {
         threads,
         // A single thread has nobody to steal from, and is cheaper without the means to.
         work_stealing: threads > 1,
+        // How often a request is tried is for its upstream to say (`tries`), and for the number of old
+        // connections that turn out to be closed.
+        max_retries: 1_000,
         upstream_keepalive_pool_size: gateway.upstream_keepalive,
         // The drain waits itself, and only as long as there is something to wait for.
         grace_period_seconds: Some(0),

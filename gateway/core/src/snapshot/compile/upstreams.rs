@@ -1,6 +1,6 @@
 //! Upstreams, from what is written of them.
 
-use std::{net::SocketAddr, sync::Arc};
+use std::{collections::HashMap, net::SocketAddr, sync::Arc};
 
 use edgeway_sdk::Resources;
 
@@ -34,9 +34,20 @@ pub(super) fn compile(
     clusters
 }
 
+/// How many endpoints an upstream can have. They are numbered by 16 bits.
+const MOST: usize = 10_000;
+
 fn enough(name: &At<String>, endpoints: &[At<Endpoint>], problems: &mut Problems) {
     if endpoints.is_empty() {
         let message = format!("the upstream `{}` has no endpoints", name.value);
+        problems.push(Diagnostic::error(message).at(name));
+    }
+    if endpoints.len() > MOST {
+        let message = format!(
+            "the upstream `{}` has {} endpoints, {MOST} are the most",
+            name.value,
+            endpoints.len()
+        );
         problems.push(Diagnostic::error(message).at(name));
     }
     if !endpoints.is_empty() && endpoints.iter().all(|endpoint| endpoint.value.backup) {
@@ -50,18 +61,15 @@ fn enough(name: &At<String>, endpoints: &[At<Endpoint>], problems: &mut Problems
 }
 
 fn differ(endpoints: &[At<Endpoint>], problems: &mut Problems) {
-    let addresses: Vec<_> = endpoints
-        .iter()
-        .map(|endpoint| endpoint.value.address.to_string())
-        .collect();
-    for (index, endpoint) in endpoints.iter().enumerate() {
-        let address = &addresses[index];
-        if let Some(first) = addresses[..index].iter().position(|known| known == address) {
-            let message = format!("the endpoint `{address}` is written twice");
+    let mut known = HashMap::new();
+    for endpoint in endpoints {
+        let address = endpoint.value.address.to_string();
+        let message = format!("the endpoint `{address}` is written twice");
+        if let Some(first) = known.insert(address, endpoint) {
             let again = Diagnostic::error(message)
                 .at(endpoint)
                 .help("give it a `weight` instead");
-            problems.push(again.also(&endpoints[first], "here first"));
+            problems.push(again.also(first, "here first"));
         }
     }
 }
@@ -72,6 +80,7 @@ fn cluster(name: &str, upstream: &Upstream, resources: &Resources) -> Cluster {
         .endpoints
         .value
         .iter()
+        .take(MOST)
         .map(|endpoint| member(name, &endpoint.value, resources))
         .collect();
     let settings = Settings {
