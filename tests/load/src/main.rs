@@ -42,10 +42,10 @@ struct Args {
     #[arg(long)]
     quick: bool,
     /// Rounds for each contestant; they take turns, so that drift hits all alike.
-    #[arg(long, default_value_t = 5, conflicts_with = "quick")]
+    #[arg(long, default_value_t = 11, conflicts_with = "quick")]
     rounds: u32,
     /// Seconds measured in each round.
-    #[arg(long, default_value_t = 5, conflicts_with = "quick", value_parser = clap::value_parser!(u64).range(1..))]
+    #[arg(long, default_value_t = 2, conflicts_with = "quick", value_parser = clap::value_parser!(u64).range(1..))]
     seconds: u64,
     /// Keep-alive connections, each with one request under way.
     #[arg(long, default_value_t = 64, value_parser = clap::value_parser!(u16).range(1..=1000))]
@@ -116,7 +116,7 @@ fn edgeway(args: &Args) -> Result<Option<PathBuf>> {
 fn pace(args: &Args) -> Pace {
     let (rounds, seconds, warm_up) = match args.quick {
         true => (2, 2, 1),
-        false => (args.rounds.max(1), args.seconds, 2),
+        false => (args.rounds.max(1), args.seconds, 1),
     };
     Pace {
         rounds,

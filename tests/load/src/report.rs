@@ -42,7 +42,8 @@ pub(crate) struct Standing {
     pub(crate) median: Round,
     pub(crate) cpu_us_lowest: f64,
     pub(crate) cpu_us_highest: f64,
-    /// Processor time per request as a multiple of the first contestant's.
+    /// Processor time per request as a multiple of the first contestant's in the same round: the
+    /// median of that.
     pub(crate) cpu_ratio: f64,
     pub(crate) resident_at_start_kib: u64,
     pub(crate) resident_after_kib: u64,
@@ -131,7 +132,7 @@ impl Report {
 }
 
 impl Standing {
-    fn new(scenario: &Scenario, row: Row, yardstick: f64) -> Self {
+    fn new(scenario: &Scenario, row: Row, cpu_ratio: f64) -> Self {
         let contestant = &scenario.contestants[row.contestant];
         let costs = || row.rounds.iter().map(|round| round.cpu_us_per_request);
         let median = Round::median(&row.rounds);
@@ -139,7 +140,7 @@ impl Standing {
             name: contestant.name,
             cpu_us_lowest: costs().fold(f64::INFINITY, f64::min),
             cpu_us_highest: costs().fold(0.0, f64::max),
-            cpu_ratio: median.cpu_us_per_request / yardstick,
+            cpu_ratio,
             median,
             resident_at_start_kib: contestant.resident_at_start,
             resident_after_kib: row.resident_after,
@@ -230,13 +231,24 @@ fn standings(scenario: &Scenario, rows: Vec<Row>) -> Vec<JobReport> {
     let mut jobs: Vec<JobReport> = scenario.jobs.iter().map(titled).collect();
     for row in rows {
         let contestants = &mut jobs[row.job].contestants;
-        let yardstick = match contestants.first() {
-            Some(first) => first.median.cpu_us_per_request,
-            None => Round::median(&row.rounds).cpu_us_per_request,
-        };
-        contestants.push(Standing::new(scenario, row, yardstick));
+        let yardstick = contestants
+            .first()
+            .map_or(&row.rounds, |first| &first.rounds);
+        let ratio = paired_ratio(&row.rounds, yardstick);
+        contestants.push(Standing::new(scenario, row, ratio));
     }
     jobs
+}
+
+/// The median of the ratios of rounds that were measured one after the other: the speed of a virtual
+/// machine changes by more within minutes than contestants differ.
+fn paired_ratio(rounds: &[Round], yardstick: &[Round]) -> f64 {
+    let pairs = rounds.iter().zip(yardstick);
+    median(
+        pairs
+            .map(|(own, first)| own.cpu_us_per_request / first.cpu_us_per_request)
+            .collect(),
+    )
 }
 
 fn targets(scenario: &Scenario, jobs: &[JobReport]) -> Vec<Target> {

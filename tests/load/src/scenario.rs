@@ -71,7 +71,8 @@ pub(crate) struct Round {
 
 impl Scenario {
     /// Every contestant at every job, and again, for as many rounds as the pace asks: what
-    /// drifts (heat, neighbours) drifts for all of them.
+    /// drifts (heat, neighbours) drifts for all of them. Every other round goes backwards, so that
+    /// nobody always comes after the same one.
     pub(crate) fn measure(
         &mut self,
         pace: &Pace,
@@ -81,7 +82,11 @@ impl Scenario {
         let mut rows = self.rows();
         for round in 1..=pace.rounds {
             say(&format!("round {round} of {}", pace.rounds))?;
-            for row in &mut rows {
+            let mut order: Vec<_> = rows.iter_mut().collect();
+            if round % 2 == 0 {
+                order.reverse();
+            }
+            for row in order {
                 row.rounds.push(self.round(row, pace, stop)?);
             }
         }

@@ -33,10 +33,7 @@ pub(super) fn arrived(response: &mut ResponseHeader, ctx: &mut Ctx) {
     if let Some(number) = ctx.endpoint {
         cluster.succeeded(number, ctx.attempt_began);
     }
-    strip_hop_by_hop(response);
-    for name in &cluster.settings.hide_headers {
-        response.remove_header(name);
-    }
+    strip(response, &cluster.settings.hide_headers);
 }
 
 /// Takes the final head up the chain.
@@ -82,13 +79,17 @@ fn is_final(status: StatusCode) -> bool {
     !status.is_informational() || status == StatusCode::SWITCHING_PROTOCOLS
 }
 
-/// What concerns the connection to the endpoint only (RFC 9110, 7.6.1). Pingora sets `Connection`
-/// anew for the client, and reads `Upgrade` of a 101.
-fn strip_hop_by_hop(response: &mut ResponseHeader) {
+/// Removes what concerns the connection to the endpoint only (RFC 9110, 7.6.1), and what is hidden.
+/// Pingora sets `Connection` anew for the client, and reads `Upgrade` of a 101.
+fn strip(response: &mut ResponseHeader, hidden: &[HeaderName]) {
     for name in nominated(response) {
         response.remove_header(&name);
     }
-    for name in &HOP_BY_HOP {
+    // Most of these are not there: going over the names that are is cheaper than asking for each.
+    let unwanted = |name: &&HeaderName| HOP_BY_HOP.contains(name) || hidden.contains(name);
+    let found: SmallVec<[HeaderName; 4]> =
+        response.headers.keys().filter(unwanted).cloned().collect();
+    for name in &found {
         response.remove_header(name);
     }
 }
