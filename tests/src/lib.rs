@@ -27,7 +27,7 @@
 //! * [`Request`], [`Answer`], [`Connection`]: an HTTP/1.1 client that is strict about framing.
 //! * [`Echo`], [`Auth`], [`Product`]: the services. Their `Display` is their address.
 //! * [`Upstream`]: an endpoint of a few lines that may misbehave.
-//! * [`load`], [`load_during`]: many requests at once, and what became of them.
+//! * [`load()`], [`load_during()`]: many requests at once, and what became of them.
 //! * [`eventually`]: waits for what must become true.
 //!
 //! The programs are those beside the running test in the target folder: `make test` builds them.
