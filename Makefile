@@ -3,7 +3,7 @@
 CARGO ?= cargo
 BUILD_TOOLS = cc=gcc g++=g++ cmake=cmake
 
-.PHONY: help run test check demo bench micro
+.PHONY: help run test python check demo bench micro
 
 help: ## Print this
 	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "make %-8s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -16,8 +16,16 @@ run: ## Build the gateway and its demonstration services, and run them on port 8
 
 test: ## Run all tests
 	@.ci/need $(BUILD_TOOLS)
+	@$(MAKE) --no-print-directory python || echo "no Python packages: the tests that need them are skipped" >&2
 	$(CARGO) build --locked --workspace --bins --examples
 	$(CARGO) test --locked --workspace
+
+python: target/python/installed ## Install the Python packages that some tests need
+
+target/python/installed: tests/python/requirements.txt
+	python3 -m venv target/python
+	target/python/bin/pip install --quiet --disable-pip-version-check --retries 1 --timeout 10 -r $<
+	@touch $@
 
 check: ## Check format, lints, documentation, and dependencies
 	@.ci/need $(BUILD_TOOLS)

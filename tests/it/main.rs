@@ -18,6 +18,7 @@ mod custom_filter;
 mod docs;
 mod errors;
 mod forwarding;
+mod harness;
 mod headers;
 mod identity;
 mod jwt;

@@ -378,7 +378,7 @@ fn a_request_is_tried_on_as_many_endpoints_as_are_permitted() {
         let (one, two) = (closing(), closing());
         let good = Echo::start();
         let gateway = gateway(&format!(
-            "endpoints: [{one}, {two}, {good}], max_fails: 0, tries: {tries}"
+            "endpoints: [{one}, {two}, {good}], max_fails: 0, retries: {{ tries: {tries} }}"
         ));
         let statuses: Vec<_> = (0..12).map(|_| gateway.get("/").status).collect();
         let bad = statuses.iter().filter(|status| **status == 502).count();
@@ -665,7 +665,7 @@ fn a_stale_connection_is_no_failure_and_no_client_sees_it() {
         caller.request();
     });
     let other = gateway(&format!(
-        "endpoints: [{fickle}], fail_timeout: 1h, tries: 1"
+        "endpoints: [{fickle}], fail_timeout: 1h, retries: {{ tries: 1 }}"
     ));
     for _ in 0..4 {
         assert_eq!(other.get("/").status, 200);

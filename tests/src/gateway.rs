@@ -350,7 +350,9 @@ fn dedent(yaml: &str) -> String {
 
 /// How many listeners a configuration has: each has a `bind`.
 fn listeners_in(text: &str) -> usize {
-    text.matches("bind:").count()
+    let said = |line: &&str| !line.trim_start().starts_with('#');
+    let lines = text.lines().filter(said);
+    lines.map(|line| line.matches("bind:").count()).sum()
 }
 
 /// The listener and the address that a line of the log announces.

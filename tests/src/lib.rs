@@ -25,25 +25,42 @@
 //!
 //! * [`Gateway`]: the program under test; [`Setup`] for files, variables and other commands.
 //! * [`Request`], [`Answer`], [`Connection`]: an HTTP/1.1 client that is strict about framing.
+//! * [`Http2`]: a client of HTTP/2, in the clear or over TLS, that shows trailers.
 //! * [`Echo`], [`Auth`], [`Product`]: the services. Their `Display` is their address.
-//! * [`Upstream`]: an endpoint of a few lines that may misbehave.
+//! * [`Tornado`]: an application of another world; [`python()`] finds what it needs.
+//! * [`Upstream`]: an endpoint of a few lines that may misbehave, byte by byte.
+//! * [`Dns`]: a name server whose names change, and which may fail or be silent.
+//! * [`Endpoint`]: one of HTTP/1.1, HTTP/2, TLS or a unix socket that misbehaves when it is told to;
+//!   [`GrpcHealth`] tells of its health by gRPC.
+//! * [`Authority`], [`Certificate`]: what TLS needs.
 //! * [`load()`], [`load_during()`]: many requests at once, and what became of them.
+//! * [`pace()`], [`pace_during()`]: so many requests a second, whatever becomes of them.
 //! * [`eventually`]: waits for what must become true.
 //!
 //! The programs are those beside the running test in the target folder: `make test` builds them.
 
+mod authority;
 mod client;
+mod dns;
+mod endpoint;
 mod gateway;
 mod load;
 mod process;
+mod python;
 mod services;
 mod upstream;
 mod wait;
 
-pub use client::{Answer, Broken, Connection, Framing, Request};
+pub use authority::{Authority, Certificate};
+pub use client::{Address, Answer, Broken, Connection, Framing, Http2, Request, Trailed};
+pub use dns::Dns;
+pub use endpoint::{
+    Break, Endpoint, EndpointSetup, GrpcHealth, Health, Inbound, Reaction, Received,
+};
 pub use gateway::{Finished, Gateway, Setup};
-pub use load::{Outcomes, load, load_during};
+pub use load::{Outcomes, Sample, load, load_during, pace, pace_during};
 pub use process::program;
-pub use services::{Auth, Echo, Product, Stats};
+pub use python::python;
+pub use services::{Auth, Echo, Product, Stats, Tornado};
 pub use upstream::{Caller, Upstream};
 pub use wait::{PATIENCE, eventually, eventually_some};

@@ -32,7 +32,12 @@ pub fn program(name: &str) -> PathBuf {
 
 /// A command with nothing of the developer's environment in it.
 pub(crate) fn command(name: &str) -> Command {
-    let mut command = Command::new(program(name));
+    command_at(&program(name))
+}
+
+/// A command like [`command`], of a program that need not be one of this workspace's.
+pub(crate) fn command_at(program: &Path) -> Command {
+    let mut command = Command::new(program);
     command.env_clear().stdin(Stdio::null());
     command.stdout(Stdio::piped()).stderr(Stdio::piped());
     command

@@ -2,34 +2,61 @@
 
 use std::fmt;
 use std::net::SocketAddr;
+use std::path::{Path, PathBuf};
 use std::process::ExitStatus;
 
 use rustix::process::Signal;
+use tempfile::TempDir;
 
-use crate::client::{Answer, Request};
+use crate::client::{Address, Answer, Request};
 use crate::process::{self, Process};
+use crate::python::python;
 use crate::wait::{PATIENCE, eventually_some};
 
 /// A service, its arguments, and where it listens.
 #[derive(Debug)]
 struct Service {
-    program: &'static str,
+    program: PathBuf,
     arguments: Vec<String>,
     process: Process,
-    address: SocketAddr,
+    address: Address,
+    /// Where its unix socket is, if it has one.
+    _folder: Option<TempDir>,
 }
 
 impl Service {
     #[track_caller]
-    fn start(program: &'static str, arguments: &[&str]) -> Self {
+    fn start(program: &str, arguments: &[&str]) -> Self {
+        Self::launch(process::program(program), arguments, &any_port(), None)
+    }
+
+    /// On a unix socket of its own.
+    #[track_caller]
+    fn start_unix(program: &str, arguments: &[&str]) -> Self {
+        let folder = tempfile::tempdir().expect("a temporary folder can be made");
+        let address = Address::Socket(folder.path().join("service.sock"));
+        let program = process::program(program);
+        Self::launch(program, arguments, &address, Some(folder))
+    }
+
+    #[track_caller]
+    fn launch(
+        program: PathBuf,
+        arguments: &[&str],
+        listen: &Address,
+        folder: Option<TempDir>,
+    ) -> Self {
         let arguments: Vec<_> = arguments.iter().map(|text| (*text).to_owned()).collect();
-        let (process, address) = launch(program, &arguments, "127.0.0.1:0")
-            .unwrap_or_else(|log| panic!("`{program}` does not listen; its log:\n{log}"));
+        let launched = launch(&program, &arguments, listen);
+        let (process, address) = launched.unwrap_or_else(|log| {
+            panic!("`{}` does not listen; its log:\n{log}", program.display())
+        });
         Self {
             program,
             arguments,
             process,
             address,
+            _folder: folder,
         }
     }
 
@@ -37,9 +64,8 @@ impl Service {
     #[track_caller]
     fn restart(&mut self) {
         self.process.kill();
-        let listen = self.address.to_string();
         let (process, _) = eventually_some(PATIENCE, || {
-            launch(self.program, &self.arguments, &listen).ok()
+            launch(&self.program, &self.arguments, &self.address).ok()
         });
         self.process = process;
     }
@@ -48,33 +74,65 @@ impl Service {
         self.process.signal(Signal::TERM);
         self.process.wait(PATIENCE)
     }
+
+    #[track_caller]
+    fn port(&self) -> SocketAddr {
+        match &self.address {
+            Address::Port(address) => *address,
+            Address::Socket(path) => panic!("no port, but {}", path.display()),
+        }
+    }
+}
+
+fn any_port() -> Address {
+    Address::Port(([127, 0, 0, 1], 0).into())
 }
 
 /// Starts a program and waits until it has said where it listens. The error is its log.
 fn launch(
-    program: &str,
+    program: &Path,
     arguments: &[String],
-    listen: &str,
-) -> Result<(Process, SocketAddr), String> {
-    let mut command = process::command(program);
-    let process = Process::spawn(command.args(["--listen", listen]).args(arguments));
+    listen: &Address,
+) -> Result<(Process, Address), String> {
+    let mut command = process::command_at(program);
+    command.args(arguments);
+    match listen {
+        Address::Port(address) => command.arg("--listen").arg(address.to_string()),
+        Address::Socket(path) => command.arg("--unix").arg(path),
+    };
+    let process = Process::spawn(&mut command);
     let line = process
         .output
-        .find(0, PATIENCE, |line| line.starts_with("listening on "));
-    let address = line.and_then(|line| line.strip_prefix("listening on ")?.trim().parse().ok());
-    match address {
+        .find(0, PATIENCE, |line| line.starts_with(LISTENING));
+    match line.as_deref().and_then(announced) {
         Some(address) => Ok((process, address)),
         None => Err(process.log.text()),
     }
 }
+
+/// The address in the line that a service says when it listens.
+fn announced(line: &str) -> Option<Address> {
+    let address = line.strip_prefix(LISTENING)?.trim();
+    match address.strip_prefix("unix:") {
+        Some(path) => Some(Address::Socket(path.into())),
+        None => Some(Address::Port(address.parse().ok()?)),
+    }
+}
+
+const LISTENING: &str = "listening on ";
 
 /// What all services can do.
 macro_rules! service {
     ($name:ident) => {
         impl $name {
             /// Where it listens, also after a restart.
+            ///
+            /// # Panics
+            ///
+            /// When it is a unix socket.
+            #[track_caller]
             pub fn address(&self) -> SocketAddr {
-                self.0.address
+                self.0.port()
             }
 
             /// The number of the process; another one after a restart.
@@ -90,7 +148,7 @@ macro_rules! service {
 
             /// A request to the service itself, past the gateway.
             pub fn request(&self, method: &str, target: &str) -> Request<'static> {
-                Request::to(self.address(), method, target)
+                Request::to(self.0.address.clone(), method, target)
             }
 
             /// Ends it at once with SIGKILL: connections are reset, new ones refused.
@@ -114,6 +172,11 @@ macro_rules! service {
                 self.0.process.signal(Signal::CONT);
             }
 
+            /// Sends SIGTERM and returns at once.
+            pub fn ask_to_stop(&self) {
+                self.0.process.signal(Signal::TERM);
+            }
+
             /// Starts it again on the same port, killing it first if it runs.
             #[track_caller]
             pub fn restart(&mut self) {
@@ -129,7 +192,7 @@ macro_rules! service {
         /// The address, as a configuration takes it.
         impl fmt::Display for $name {
             fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-                self.address().fmt(f)
+                self.0.address.fmt(f)
             }
         }
     };
@@ -153,6 +216,12 @@ impl Echo {
     #[track_caller]
     pub fn named(source: &str) -> Self {
         Self(Service::start("edgeway-echo", &["--source", source]))
+    }
+
+    /// One on a unix socket; its `Display` is `unix:/path`, and it has no [`address`](Self::address).
+    #[track_caller]
+    pub fn start_unix() -> Self {
+        Self(Service::start_unix("edgeway-echo", &["--source", "echo"]))
     }
 
     /// What it has counted since its last start; asking is not counted.
@@ -218,4 +287,28 @@ impl Product {
         let counted = self.get("/requests").json();
         counted["requests"].as_u64().expect("a number of requests")
     }
+}
+
+/// A Tornado application, `tests/python/tornado_app.py`: `GET /` answers with the number of the
+/// process, after `?delay=0.2` seconds if it says so. SIGTERM lets the requests in flight finish.
+#[derive(Debug)]
+pub struct Tornado(Service);
+
+service!(Tornado);
+
+impl Tornado {
+    /// One on a free port; none, and a loud word, if this machine has no Python with Tornado.
+    #[track_caller]
+    pub fn start() -> Option<Self> {
+        let app = script("tornado_app.py");
+        let app = app.to_str().expect("a path of this workspace is text");
+        let python = python("tornado")?;
+        Some(Self(Service::launch(python, &[app], &any_port(), None)))
+    }
+}
+
+/// The path of a script in `tests/python`.
+fn script(name: &str) -> PathBuf {
+    let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("python");
+    folder.join(name)
 }

@@ -147,7 +147,7 @@ fn summary(
     let endpoints = gateway
         .clusters
         .iter()
-        .map(|cluster| cluster.endpoints.len())
+        .map(|cluster| cluster.members().endpoints.len())
         .sum();
     let warnings = loaded.warnings();
     writeln!(

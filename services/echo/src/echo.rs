@@ -1,6 +1,5 @@
 //! What the program answers, and what it counts.
 
-use std::net::SocketAddr;
 use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
 use std::sync::{Arc, OnceLock};
 
@@ -46,17 +45,17 @@ impl Echo {
     }
 }
 
-/// One for each TCP connection.
+/// One for each connection.
 pub(crate) struct Connection {
     echo: Arc<Echo>,
-    client: SocketAddr,
+    client: String,
     tape: Tape,
     // Given with the first request that counts: who only asks for the numbers does not change them.
     number: OnceLock<u64>,
 }
 
 impl Connection {
-    pub(crate) fn new(echo: Arc<Echo>, client: SocketAddr) -> Self {
+    pub(crate) fn new(echo: Arc<Echo>, client: String) -> Self {
         Self {
             echo,
             client,
@@ -113,7 +112,7 @@ impl Connection {
             headers: &head.headers,
             body,
             body_bytes,
-            client: self.client,
+            client: &self.client,
             version: format!("{:?}", parts.version),
             connection,
             requests,
@@ -150,7 +149,7 @@ struct Report<'a> {
     headers: &'a [(String, String)],
     body: String,
     body_bytes: usize,
-    client: SocketAddr,
+    client: &'a str,
     version: String,
     connection: u64,
     requests: u64,

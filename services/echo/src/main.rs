@@ -11,14 +11,18 @@
 //! | `abort=head`, `abort=body` | never comes, or ends in the middle, and the connection with it |
 //! | `header=Name:Value` | carries this header; may be repeated |
 //!
+//! With `--unix /run/echo.sock` it listens on a unix socket instead of a port.
+//!
 //! `GET /healthz` is 200 and `GET /__stats` counts requests and connections, but for these two and
 //! for connections that carried nothing else.
 
 mod answer;
 mod control;
 mod echo;
+mod listener;
 mod tape;
 
+use std::path::PathBuf;
 use std::pin::pin;
 use std::process::ExitCode;
 use std::sync::Arc;
@@ -31,10 +35,10 @@ use hyper::service::service_fn;
 use hyper_util::rt::TokioIo;
 use hyper_util::server::graceful::{GracefulShutdown, Watcher};
 use log::{debug, warn};
-use tokio::net::TcpStream;
 use tokio::time::{sleep, timeout};
 
 use crate::echo::{Connection, Echo};
+use crate::listener::{Listener, Stream};
 use crate::tape::Recorded;
 
 /// Answers every request with a description of what arrived
@@ -44,13 +48,20 @@ struct Options {
     #[command(flatten)]
     listen: Listen,
 
+    /// Unix socket to listen on instead of an address; one that is left over is replaced
+    #[arg(long, value_name = "PATH", conflicts_with = "address")]
+    unix: Option<PathBuf>,
+
     #[command(flatten)]
     source: Source,
 }
 
 async fn run(options: Options) -> Result<(), Failure> {
     let stop = Stop::on_signal()?;
-    let listener = options.listen.open().await?;
+    let listener = match options.unix {
+        Some(path) => Listener::unix(path)?,
+        None => Listener::Tcp(options.listen.open().await?),
+    };
     let echo = Arc::new(Echo::new(options.source.to_string()));
     let connections = GracefulShutdown::new();
     let mut stopped = pin!(stop.clone().requested());
@@ -77,10 +88,7 @@ async fn run(options: Options) -> Result<(), Failure> {
     Ok(())
 }
 
-async fn serve(stream: TcpStream, connection: Connection, watcher: Watcher, stop: Stop) {
-    if let Err(error) = stream.set_nodelay(true) {
-        debug!("nodelay refused: {error}");
-    }
+async fn serve(stream: Stream, connection: Connection, watcher: Watcher, stop: Stop) {
     // Told to stop, the engine still waits for the first request of a new connection.
     tokio::select! {
         _ = stream.readable() => {}

@@ -7,6 +7,7 @@
 
 use std::io::{BufRead, BufReader, Read, Write};
 use std::net::TcpStream;
+use std::os::unix::net::UnixStream;
 use std::time::{Duration, Instant};
 
 use edgeway_service::testing::Running;
@@ -308,4 +309,39 @@ fn an_address_that_is_none_is_refused() {
     let (code, said) = Running::refuse(PROGRAM, &["--listen", "nonsense"]);
     assert_eq!(code, Some(2));
     assert!(said.contains("--listen"), "{said}");
+}
+
+#[test]
+fn a_unix_socket_is_listened_on_instead_of_an_address() {
+    let path = std::env::temp_dir().join(format!("edgeway-echo-{}.sock", std::process::id()));
+    let name = path.to_str().unwrap();
+    let echo = Running::start(PROGRAM, &["--unix", name]);
+    assert_eq!(echo.address(), format!("unix:{name}"));
+    let mut stream = UnixStream::connect(&path).unwrap();
+    let request = "GET /a HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n";
+    stream.write_all(request.as_bytes()).unwrap();
+    let mut answer = String::new();
+    stream.read_to_string(&mut answer).unwrap();
+    let (_, body) = answer.split_once("\r\n\r\n").unwrap();
+    let body: Value = serde_json::from_str(body).unwrap();
+    assert_eq!(body["target"], "/a");
+    assert_eq!(body["client"], "unix");
+
+    // One that was killed leaves its socket behind, one that was stopped does not.
+    drop(echo);
+    assert!(path.exists());
+    let echo = Running::start(PROGRAM, &["--unix", name]);
+    echo.ask_to_stop();
+    assert!(echo.wait().0.success());
+    assert!(!path.exists());
+}
+
+#[test]
+fn an_address_beside_a_unix_socket_is_refused() {
+    let both = ["--listen", "127.0.0.1:0", "--unix", "/nowhere/echo.sock"];
+    let (code, said) = Running::refuse(PROGRAM, &both);
+    assert_eq!(code, Some(2), "{said}");
+    let (code, said) = Running::refuse(PROGRAM, &["--unix", "/nowhere/echo.sock"]);
+    assert_eq!(code, Some(1));
+    assert!(said.contains("/nowhere/echo.sock"), "{said}");
 }

@@ -1,18 +1,75 @@
 //! A connection, and how messages are read from it.
 
+use std::fmt;
 use std::io::{self, BufRead, BufReader, ErrorKind, Read, Write};
 use std::net::{Shutdown, SocketAddr, TcpStream};
+use std::os::unix::net::UnixStream;
+use std::path::{Path, PathBuf};
 use std::time::Duration;
+
+use socket2::Socket;
 
 use super::message::{framing, is_token, status_line, tokens, wrong};
 use super::request::Way;
 use super::{Answer, Broken, Framing, Request};
 
+/// Where somebody listens.
+#[derive(Clone, Debug)]
+pub enum Address {
+    /// A port.
+    Port(SocketAddr),
+    /// A unix socket.
+    Socket(PathBuf),
+}
+
+impl Address {
+    fn connect(&self) -> io::Result<Socket> {
+        match self {
+            Self::Port(address) => {
+                let stream = TcpStream::connect(address)?;
+                stream.set_nodelay(true)?;
+                Ok(stream.into())
+            }
+            Self::Socket(path) => Ok(UnixStream::connect(path)?.into()),
+        }
+    }
+
+    /// What `Host` says if the test says nothing else.
+    pub(super) fn host(&self) -> String {
+        match self {
+            Self::Port(address) => address.to_string(),
+            Self::Socket(_) => "localhost".to_owned(),
+        }
+    }
+}
+
+impl From<SocketAddr> for Address {
+    fn from(address: SocketAddr) -> Self {
+        Self::Port(address)
+    }
+}
+
+impl From<&Path> for Address {
+    fn from(path: &Path) -> Self {
+        Self::Socket(path.to_owned())
+    }
+}
+
+/// As a configuration takes it.
+impl fmt::Display for Address {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Port(address) => address.fmt(f),
+            Self::Socket(path) => write!(f, "unix:{}", path.display()),
+        }
+    }
+}
+
 /// A connection that stays open between requests.
 #[derive(Debug)]
 pub struct Connection {
-    stream: BufReader<TcpStream>,
-    peer: SocketAddr,
+    stream: BufReader<Socket>,
+    peer: Address,
 }
 
 impl Connection {
@@ -22,8 +79,9 @@ impl Connection {
     ///
     /// When nobody listens there.
     #[track_caller]
-    pub fn open(address: SocketAddr) -> Self {
-        Self::try_open(address)
+    pub fn open(address: impl Into<Address>) -> Self {
+        let address = address.into();
+        Self::try_open(address.clone())
             .unwrap_or_else(|error| panic!("no connection to {address}: {error}"))
     }
 
@@ -32,27 +90,32 @@ impl Connection {
     /// # Errors
     ///
     /// When nobody listens there.
-    pub fn try_open(address: SocketAddr) -> io::Result<Self> {
-        let stream = TcpStream::connect(address)?;
+    pub fn try_open(address: impl Into<Address>) -> io::Result<Self> {
+        let peer = address.into();
+        let stream = peer.connect()?;
         stream.set_read_timeout(Some(SILENCE))?;
         stream.set_write_timeout(Some(SILENCE))?;
-        stream.set_nodelay(true)?;
         Ok(Self {
             stream: BufReader::new(stream),
-            peer: address,
+            peer,
         })
     }
 
     /// Our own end, as the gateway sees it.
+    ///
+    /// # Panics
+    ///
+    /// When this is a connection to a unix socket.
     pub fn local(&self) -> SocketAddr {
         let local = self.stream.get_ref().local_addr();
-        local.expect("an open connection has two ends")
+        let local = local.expect("an open connection has two ends");
+        local.as_socket().expect("a port")
     }
 
     /// A request over this connection.
     pub fn request(&mut self, method: &str, target: &str) -> Request<'_> {
-        let peer = self.peer;
-        Request::new(Way::Over(self), peer, method, target)
+        let host = self.peer.host();
+        Request::new(Way::Over(self), host, method, target)
     }
 
     /// Asks for a path.

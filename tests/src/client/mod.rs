@@ -1,10 +1,13 @@
 //! An HTTP/1.1 client that believes nothing: what is not framed as RFC 9112 demands is an error.
+//! [`Http2`] is another client, which leaves HTTP/2 to a library.
 
 mod answer;
 mod connection;
+mod http2;
 mod message;
 mod request;
 
 pub use answer::{Answer, Broken, Framing};
-pub use connection::Connection;
+pub use connection::{Address, Connection};
+pub use http2::{Http2, Trailed};
 pub use request::Request;

@@ -1,9 +1,8 @@
 //! What is sent.
 
 use std::fmt;
-use std::net::SocketAddr;
 
-use super::{Answer, Broken, Connection};
+use super::{Address, Answer, Broken, Connection};
 
 /// A request that is put together and then sent.
 #[derive(Debug)]
@@ -20,7 +19,7 @@ pub struct Request<'c> {
 /// How a request travels.
 #[derive(Debug)]
 pub(super) enum Way<'c> {
-    Alone(SocketAddr),
+    Alone(Address),
     Over(&'c mut Connection),
 }
 
@@ -33,18 +32,20 @@ enum Body {
 
 impl Request<'static> {
     /// A request over a connection of its own.
-    pub fn to(address: SocketAddr, method: &str, target: &str) -> Self {
-        Self::new(Way::Alone(address), address, method, target)
+    pub fn to(address: impl Into<Address>, method: &str, target: &str) -> Self {
+        let address = address.into();
+        let host = address.host();
+        Self::new(Way::Alone(address), host, method, target)
     }
 }
 
 impl<'c> Request<'c> {
-    pub(super) fn new(way: Way<'c>, host: SocketAddr, method: &str, target: &str) -> Self {
+    pub(super) fn new(way: Way<'c>, host: String, method: &str, target: &str) -> Self {
         Self {
             way,
             method: method.to_owned(),
             target: target.to_owned(),
-            host: Some(host.to_string()),
+            host: Some(host),
             headers: Vec::new(),
             body: Body::None,
         }

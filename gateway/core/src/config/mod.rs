@@ -7,12 +7,17 @@
 
 pub(crate) mod deserialize;
 pub(crate) mod diagnostic;
+mod discovery;
 pub(crate) mod document;
+mod health;
 pub(crate) mod matching;
 pub(crate) mod scalar;
+mod shaping;
+mod sticky;
+mod upstream;
 
 use std::{
-    num::{NonZeroU16, NonZeroU32, NonZeroUsize},
+    num::{NonZeroU16, NonZeroUsize},
     time::Duration,
 };
 
@@ -24,8 +29,19 @@ use serde::{Deserialize, de::IgnoredAny};
 
 pub(crate) use self::{
     deserialize::{At, Entries, Named},
+    discovery::{Discover, ResolverConfig},
+    health::{BodyTest, FullHealth, Health, HealthKind, Start, Statuses},
     matching::MatchConfig,
-    scalar::{EndpointAddress, HeaderKey, HostPolicy, ListenAddress, Network, OneOrMany, Status},
+    scalar::{
+        EndpointAddress, HeaderKey, HostPolicy, ListenAddress, Network, OneOrMany, Percent, Status,
+        StatusRange,
+    },
+    shaping::{By, Mirror, Split, Weighted},
+    sticky::{SameSite, Signing, Sticky, StickyCookie, StickyHeader},
+    upstream::{
+        Admin, Balance, Breaker, Condition, Ejection, Endpoint, ErrorRate, HashBy, LiveChanges,
+        Mode, Protocol, Queue, Retries, Timeouts, Upstream, UpstreamTls,
+    },
 };
 
 /// The whole file, with its includes.
@@ -49,8 +65,13 @@ pub(crate) struct Config {
     /// How long a graceful stop waits for running requests.
     #[serde(default = "Config::shutdown_timeout")]
     pub(crate) shutdown_timeout: Period,
+    /// Who is asked for names.
+    #[serde(default)]
+    pub(crate) resolver: ResolverConfig,
     #[serde(default)]
     pub(crate) upstreams: Entries<Upstream>,
+    /// Where the running gateway is looked at and changed.
+    pub(crate) admin: Option<Admin>,
     #[serde(default)]
     pub(crate) filters: Vec<Named>,
     pub(crate) routes: Vec<At<Route>>,
@@ -105,86 +126,6 @@ pub(crate) enum Underscores {
 }
 
 #[derive(Debug, Deserialize)]
-pub(crate) struct Upstream {
-    #[serde(default)]
-    pub(crate) balance: Balance,
-    pub(crate) endpoints: At<Vec<At<Endpoint>>>,
-    /// Failures within `fail_timeout` after which an endpoint is left out; 0 never leaves one out.
-    #[serde(default = "Upstream::max_fails")]
-    pub(crate) max_fails: u32,
-    /// For how long, and the time in which failures are counted.
-    #[serde(default = "Upstream::fail_timeout")]
-    pub(crate) fail_timeout: Period,
-    /// How many endpoints a request is tried on at most.
-    #[serde(default = "Upstream::tries")]
-    pub(crate) tries: NonZeroU32,
-    #[serde(default)]
-    pub(crate) timeouts: Timeouts,
-    /// The `Host` that endpoints see.
-    #[serde(default)]
-    pub(crate) host: HostPolicy,
-    /// Response headers that clients don't see.
-    #[serde(default = "Upstream::hide_headers")]
-    pub(crate) hide_headers: Vec<HeaderKey>,
-}
-
-impl Upstream {
-    fn max_fails() -> u32 {
-        1
-    }
-
-    fn fail_timeout() -> Period {
-        Period(Duration::from_secs(10))
-    }
-
-    fn tries() -> NonZeroU32 {
-        NonZeroU32::MIN.saturating_add(2)
-    }
-
-    fn hide_headers() -> Vec<HeaderKey> {
-        vec![
-            HeaderKey(http::header::SERVER),
-            HeaderKey(http::HeaderName::from_static("x-powered-by")),
-        ]
-    }
-}
-
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Deserialize)]
-#[serde(rename_all = "snake_case")]
-pub(crate) enum Balance {
-    #[default]
-    RoundRobin,
-}
-
-/// `product-1:8080`, or `{ address: product-1:8080, weight: 5 }`.
-#[derive(Debug)]
-pub(crate) struct Endpoint {
-    pub(crate) address: EndpointAddress,
-    pub(crate) weight: NonZeroU16,
-    pub(crate) backup: bool,
-}
-
-#[derive(Clone, Debug, Deserialize)]
-#[serde(default)]
-pub(crate) struct Timeouts {
-    pub(crate) connect: Period,
-    pub(crate) read: Period,
-    pub(crate) write: Period,
-    pub(crate) idle: Period,
-}
-
-impl Default for Timeouts {
-    fn default() -> Self {
-        Self {
-            connect: Period(Duration::from_secs(5)),
-            read: Period(Duration::from_secs(30)),
-            write: Period(Duration::from_secs(30)),
-            idle: Period(Duration::from_secs(60)),
-        }
-    }
-}
-
-#[derive(Debug, Deserialize)]
 pub(crate) struct Route {
     /// For logs and tables; the pattern if not given.
     pub(crate) name: Option<At<String>>,
@@ -196,6 +137,14 @@ pub(crate) struct Route {
     pub(crate) add_prefix: Option<At<String>>,
     pub(crate) rewrite: Option<At<Rewrite>>,
     pub(crate) upstream: Option<At<String>>,
+    /// Several upstreams, by weight.
+    pub(crate) split: Option<At<Split>>,
+    /// An upstream that gets copies of requests.
+    pub(crate) mirror: Option<At<Mirror>>,
+    /// How long everything may take with all tries; instead of the `total` of the upstream.
+    pub(crate) timeout: Option<At<Period>>,
+    /// Whether requests that are not idempotent may be tried again after something of them was sent.
+    pub(crate) retry_unsafe: Option<At<bool>>,
     pub(crate) redirect: Option<At<Redirect>>,
     pub(crate) respond: Option<At<Respond>>,
 }

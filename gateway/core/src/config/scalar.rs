@@ -1,16 +1,14 @@
 //! Single values of the configuration: types that parse themselves.
 
-use std::{fmt, net::SocketAddr, str::FromStr};
+use std::{fmt, net::SocketAddr, path::PathBuf, str::FromStr};
 
 use edgeway_sdk::types::resolve;
 use http::{HeaderName, StatusCode};
 use ipnet::IpNet;
 use serde::{
     Deserialize, Deserializer,
-    de::{self, MapAccess, SeqAccess, Visitor, value::MapAccessDeserializer},
+    de::{self, MapAccess, SeqAccess, Visitor},
 };
-
-use super::Endpoint;
 
 /// Reads `$type` from text by its `FromStr`, saying `$expected` of anything that is no text.
 macro_rules! from_text {
@@ -61,11 +59,41 @@ impl FromStr for ListenAddress {
 
 from_text!(ListenAddress, "an address and a port such as `0.0.0.0:80`");
 
-/// Where an endpoint is: a name or an address, and a port.
+/// Where an endpoint is.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub(crate) struct EndpointAddress {
-    pub(crate) host: String,
-    pub(crate) port: u16,
+pub(crate) enum EndpointAddress {
+    /// A name or an address, and a port.
+    Host { host: String, port: u16 },
+    /// A socket in the file system.
+    Unix(PathBuf),
+}
+
+/// What the kernel takes as the path of a socket, without its last zero.
+const LONGEST_SOCKET_PATH: usize = 107;
+
+impl EndpointAddress {
+    /// The name or address, without port; none for a socket in the file system.
+    pub(crate) fn host(&self) -> Option<&str> {
+        match self {
+            Self::Host { host, .. } => Some(host),
+            Self::Unix(_) => None,
+        }
+    }
+
+    fn unix(path: &str) -> Result<Self, String> {
+        if !path.starts_with('/') {
+            return Err(format!(
+                "expected the whole path of a socket such as `unix:/run/app.sock`, found `unix:{path}`"
+            ));
+        }
+        if path.len() > LONGEST_SOCKET_PATH {
+            return Err(format!(
+                "the path of a socket has at most {LONGEST_SOCKET_PATH} bytes, this one has {}",
+                path.len()
+            ));
+        }
+        Ok(Self::Unix(path.into()))
+    }
 }
 
 impl FromStr for EndpointAddress {
@@ -73,6 +101,9 @@ impl FromStr for EndpointAddress {
 
     fn from_str(text: &str) -> Result<Self, String> {
         let address = resolve(text)?;
+        if let Some(path) = address.strip_prefix("unix:") {
+            return Self::unix(path);
+        }
         let wrong = || {
             format!(
                 "expected a host and a port such as `app-1:8080` or `10.0.0.7:80`, found `{text}`"
@@ -100,7 +131,7 @@ impl FromStr for EndpointAddress {
         if !valid {
             return Err(wrong());
         }
-        Ok(Self {
+        Ok(Self::Host {
             host: bare.to_owned(),
             port,
         })
@@ -109,14 +140,124 @@ impl FromStr for EndpointAddress {
 
 impl fmt::Display for EndpointAddress {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        if self.host.contains(':') {
-            return write!(f, "[{}]:{}", self.host, self.port);
+        match self {
+            Self::Host { host, port } if host.contains(':') => write!(f, "[{host}]:{port}"),
+            Self::Host { host, port } => write!(f, "{host}:{port}"),
+            Self::Unix(path) => write!(f, "unix:{}", path.display()),
         }
-        write!(f, "{}:{}", self.host, self.port)
     }
 }
 
-from_text!(EndpointAddress, "a host and a port such as `app-1:8080`");
+from_text!(
+    EndpointAddress,
+    "a host and a port such as `app-1:8080`, or `unix:/path`"
+);
+
+/// A share of something, from `0%` to `100%`, kept as a part of one.
+#[derive(Clone, Copy, Debug, PartialEq, PartialOrd)]
+pub(crate) struct Percent(pub(crate) f64);
+
+impl Percent {
+    pub(crate) const NONE: Self = Self(0.0);
+    pub(crate) const HALF: Self = Self(0.5);
+    pub(crate) const ALL: Self = Self(1.0);
+}
+
+impl FromStr for Percent {
+    type Err = String;
+
+    fn from_str(text: &str) -> Result<Self, String> {
+        let wrong = || format!("expected a share from `0%` to `100%`, found `{text}`");
+        let number = text.strip_suffix('%').ok_or_else(wrong)?;
+        let percent: f64 = number.trim_end().parse().map_err(|_| wrong())?;
+        if !(0.0..=100.0).contains(&percent) {
+            return Err(wrong());
+        }
+        Ok(Self(percent / 100.0))
+    }
+}
+
+from_text!(Percent, "a share such as `10%`");
+
+/// A status, or a range of them with both ends: `502`, `500-599`.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct StatusRange {
+    pub(crate) first: u16,
+    pub(crate) last: u16,
+}
+
+impl StatusRange {
+    pub(crate) const SERVER_ERRORS: Self = Self {
+        first: 500,
+        last: 599,
+    };
+
+    /// Whether the status is in it.
+    pub(crate) fn contains(self, status: StatusCode) -> bool {
+        (self.first..=self.last).contains(&status.as_u16())
+    }
+}
+
+impl FromStr for StatusRange {
+    type Err = String;
+
+    fn from_str(text: &str) -> Result<Self, String> {
+        let wrong = || {
+            format!(
+                "expected a status from 100 to 599 or a range of them such as `500-599`, found `{text}`"
+            )
+        };
+        let number = |text: &str| {
+            let number = text.trim().parse().ok();
+            number
+                .filter(|number| (100..=599).contains(number))
+                .ok_or_else(wrong)
+        };
+        let (first, last) = text.split_once('-').unwrap_or((text, text));
+        let (first, last) = (number(first)?, number(last)?);
+        if first > last {
+            return Err(wrong());
+        }
+        Ok(Self { first, last })
+    }
+}
+
+impl fmt::Display for StatusRange {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        if self.first == self.last {
+            return write!(f, "{}", self.first);
+        }
+        write!(f, "{}-{}", self.first, self.last)
+    }
+}
+
+impl<'de> Deserialize<'de> for StatusRange {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        struct Either;
+
+        impl Visitor<'_> for Either {
+            type Value = StatusRange;
+
+            fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+                f.write_str("a status or a range of them such as `500-599`")
+            }
+
+            fn visit_str<E: de::Error>(self, text: &str) -> Result<StatusRange, E> {
+                text.parse().map_err(E::custom)
+            }
+
+            fn visit_u64<E: de::Error>(self, number: u64) -> Result<StatusRange, E> {
+                self.visit_str(&number.to_string())
+            }
+
+            fn visit_i64<E: de::Error>(self, number: i64) -> Result<StatusRange, E> {
+                self.visit_str(&number.to_string())
+            }
+        }
+
+        deserializer.deserialize_any(Either)
+    }
+}
 
 /// A network or a single address: `10.0.0.0/8`, `::1`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -332,57 +473,5 @@ impl<'de, T: Deserialize<'de> + FromStr<Err = String>> Deserialize<'de> for OneO
         }
 
         deserializer.deserialize_any(Either(std::marker::PhantomData))
-    }
-}
-
-impl<'de> Deserialize<'de> for Endpoint {
-    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
-        #[derive(Deserialize)]
-        #[serde(deny_unknown_fields)]
-        struct Full {
-            address: EndpointAddress,
-            #[serde(default = "one")]
-            weight: std::num::NonZeroU16,
-            #[serde(default)]
-            backup: bool,
-        }
-
-        fn one() -> std::num::NonZeroU16 {
-            std::num::NonZeroU16::MIN
-        }
-
-        struct Either;
-
-        impl<'de> Visitor<'de> for Either {
-            type Value = Endpoint;
-
-            fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-                f.write_str("an address such as `app-1:8080`, or a map with `address`")
-            }
-
-            fn visit_str<E: de::Error>(self, text: &str) -> Result<Endpoint, E> {
-                let address = text.parse().map_err(E::custom)?;
-                Ok(Endpoint {
-                    address,
-                    weight: one(),
-                    backup: false,
-                })
-            }
-
-            fn visit_map<A: MapAccess<'de>>(self, map: A) -> Result<Endpoint, A::Error> {
-                let Full {
-                    address,
-                    weight,
-                    backup,
-                } = Full::deserialize(MapAccessDeserializer::new(map))?;
-                Ok(Endpoint {
-                    address,
-                    weight,
-                    backup,
-                })
-            }
-        }
-
-        deserializer.deserialize_struct("endpoint", &["address", "weight", "backup"], Either)
     }
 }

@@ -5,12 +5,11 @@ use http::{
     HeaderName, Method, StatusCode, Version,
     header::{CONNECTION, CONTENT_LENGTH, TRAILER, TRANSFER_ENCODING},
 };
-use pingora::{Result, http::ResponseHeader};
+use pingora::{Error, ErrorType, Result, http::ResponseHeader};
 use pingora_proxy::Session;
 use smallvec::SmallVec;
 
-use super::{chain, ctx::Ctx};
-use crate::snapshot::Target;
+use super::{attempt, chain, ctx::Ctx, session};
 
 const HOP_BY_HOP: [HeaderName; 5] = [
     HeaderName::from_static("keep-alive"),
@@ -21,19 +20,30 @@ const HOP_BY_HOP: [HeaderName; 5] = [
 ];
 
 /// Notes that the endpoint has answered, and removes what clients need not see.
-pub(super) fn arrived(response: &mut ResponseHeader, ctx: &mut Ctx) {
-    let Target::Upstream(cluster) = &ctx.route.target else {
-        return;
-    };
+///
+/// # Errors
+///
+/// The answer is one after which another endpoint is asked.
+pub(super) fn arrived(
+    session: &mut Session,
+    response: &mut ResponseHeader,
+    ctx: &mut Ctx,
+) -> Result<()> {
     if !is_final(response.status) {
-        return;
+        return Ok(());
+    }
+    if !attempt::answered(session, response.status, ctx) {
+        return Err(Error::new_up(ErrorType::HTTPStatus(
+            response.status.as_u16(),
+        )));
     }
     ctx.answered
         .get_or_insert_with(|| ctx.exchange.started.elapsed());
-    if let Some(number) = ctx.endpoint {
-        cluster.succeeded(number, ctx.attempt_began);
+    if let Some(tries) = &ctx.tries {
+        strip(response, &tries.cluster.settings.hide_headers);
+        session::tell(response, tries, &ctx.exchange)?;
     }
-    strip(response, &cluster.settings.hide_headers);
+    Ok(())
 }
 
 /// Takes the final head up the chain.

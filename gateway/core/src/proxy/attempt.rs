@@ -1,75 +1,356 @@
 //! Which endpoint, and whether to try another.
 
-use std::{sync::Arc, time::Duration};
+use std::{
+    sync::Arc,
+    time::{Duration, Instant},
+};
 
 use edgeway_sdk::Reply;
-use http::{Method, header};
-use pingora::{Error, ErrorSource, ErrorType, Result, upstreams::peer::HttpPeer};
+use http::{Method, StatusCode, header};
+use pingora::{Error, ErrorSource, ErrorType, Result, protocols::ALPN, upstreams::peer::HttpPeer};
 use pingora_proxy::Session;
 
-use super::ctx::Ctx;
+use super::{
+    ctx::Ctx,
+    session,
+    watchdog::{Watchdog, earlier, left},
+};
 use crate::{
+    config::Condition,
     snapshot::Target,
-    upstream::{Cluster, clock},
+    upstream::{Cluster, Lease, Members, Picked, Tried, Turned, Want, breaker::Admission, clock},
 };
 
 /// How long an upgraded connection may be silent.
 const UPGRADED_IDLE: Duration = Duration::from_secs(3600);
 
-/// The endpoint for the next attempt.
-pub(super) fn peer(session: &mut Session, ctx: &mut Ctx) -> Result<Box<HttpPeer>> {
-    let Some(cluster) = cluster(ctx) else {
-        return Err(ctx.refuse(Reply::new(500).because("the route has no upstream")));
+/// A request's dealings with its upstream: all its tries.
+pub(super) struct Tries {
+    pub(super) cluster: Arc<Cluster>,
+    /// The endpoints that there were at the first try: the numbers of those that were tried are theirs.
+    members: Arc<Members>,
+    /// How many there were.
+    pub(super) count: u32,
+    tried: Tried,
+    /// The place at the endpoint of this try.
+    lease: Option<Lease>,
+    /// When this try began, by the clock of the endpoints.
+    began: u64,
+    /// When everything must be over.
+    due: Option<Instant>,
+    /// When this try must have an answer.
+    try_due: Option<Instant>,
+    watchdog: Option<Watchdog>,
+    admission: Admission,
+    /// Whether it went well in the end, as far as the upstream is concerned.
+    outcome: Option<bool>,
+    /// The answer that has come is not what we wait for: another endpoint is asked.
+    rejected: bool,
+    pub(super) session: session::Session,
+}
+
+impl Tries {
+    pub(super) fn lease(&self) -> Option<&Lease> {
+        self.lease.as_ref()
+    }
+}
+
+impl Drop for Tries {
+    fn drop(&mut self) {
+        self.cluster.ended(self.admission, self.outcome);
+    }
+}
+
+/// The endpoint for the next try.
+pub(super) async fn peer(session: &mut Session, ctx: &mut Ctx) -> Result<Box<HttpPeer>> {
+    match &mut ctx.tries {
+        None => begin(session, ctx)?,
+        Some(tries) => pause(tries).await,
+    }
+    place(session, ctx).await?;
+    let websocket = wants_websocket(session);
+    let Some(tries) = &mut ctx.tries else {
+        return Err(no_upstream(ctx));
     };
-    let picked = cluster.pick(&ctx.tried);
-    let address = picked.and_then(|number| cluster.endpoint(number).state.address());
-    let (Some(number), Some(address)) = (picked, address) else {
+    let peer = tries.lease.as_ref().and_then(Lease::peer);
+    let Some(mut peer) = peer else {
         let reason = format!(
-            "no endpoint of the upstream `{}` has an address yet",
-            cluster.name
+            "an endpoint of `{}` has lost its address",
+            tries.cluster.name
         );
         return Err(ctx.refuse(Reply::new(503).because(reason)));
     };
-    ctx.attempts += 1;
-    ctx.endpoint = Some(number);
-    ctx.attempt_began = clock::now();
-    ctx.tried.push(number);
-    let mut peer = cluster.peer(address);
-    if wants_websocket(session) {
+    limit(&mut peer, tries);
+    if websocket {
         peer.options.read_timeout = Some(UPGRADED_IDLE);
+        peer.options.alpn = ALPN::H1;
         session.set_read_timeout(Some(UPGRADED_IDLE));
     }
     Ok(peer)
 }
 
+fn no_upstream(ctx: &mut Ctx) -> Box<Error> {
+    ctx.refuse(Reply::new(500).because("the route has no upstream"))
+}
+
+/// Chooses the upstream, if the route has several, and asks whether it may be asked.
+fn begin(session: &mut Session, ctx: &mut Ctx) -> Result<()> {
+    let route = Arc::clone(&ctx.route);
+    let Target::Upstream(forward) = &route.target else {
+        return Err(no_upstream(ctx));
+    };
+    let cluster = Arc::clone(forward.choose(&(session.req_header().as_ref(), &ctx.exchange)));
+    let now = clock::now();
+    let admission = match cluster.admit(now) {
+        Admission::Refused { retry_after } => {
+            let seconds = retry_after.as_secs_f64().ceil().max(1.0);
+            let reply = Reply::new(503).header(header::RETRY_AFTER, format!("{seconds:.0}"));
+            let reason = format!("the breaker of the upstream `{}` is open", cluster.name);
+            return Err(ctx.refuse(reply.because(reason)));
+        }
+        admission => admission,
+    };
+    let members = cluster.members();
+    let total = forward.timeout.or(cluster
+        .settings
+        .transport
+        .timeouts
+        .total
+        .map(|total| total.0));
+    ctx.tries = Some(Tries {
+        session: session::find(session.req_header(), &cluster, &members),
+        members,
+        count: 0,
+        tried: Tried::new(),
+        lease: None,
+        began: now,
+        due: total.map(|total| ctx.exchange.started + total),
+        try_due: None,
+        watchdog: None,
+        admission,
+        outcome: None,
+        rejected: false,
+        cluster,
+    });
+    Ok(())
+}
+
+/// Waits a little before a retry.
+async fn pause(tries: &mut Tries) {
+    // The place is for others meanwhile.
+    tries.lease = None;
+    tries.watchdog = None;
+    tries.rejected = false;
+    let pause = tries.cluster.settings.retries.pause(tries.count);
+    let pause = tries.due.map_or(pause, |due| pause.min(left(due)));
+    if !pause.is_zero() {
+        tokio::time::sleep(pause).await;
+    }
+}
+
+/// Takes a place at an endpoint, waiting for one if the upstream has a queue.
+async fn place(session: &mut Session, ctx: &mut Ctx) -> Result<()> {
+    let Some(tries) = &mut ctx.tries else {
+        return Err(no_upstream(ctx));
+    };
+    let cluster = Arc::clone(&tries.cluster);
+    let request = (session.req_header().as_ref(), &ctx.exchange);
+    let key = cluster.settings.balance_key(&request);
+    let session_key = cluster.settings.session_key(&request);
+    let due = tries.due;
+    let mut pick = || {
+        let want = Want {
+            tried: &tries.tried,
+            key,
+            session_key,
+            session: tries.session.endpoint.filter(|_| tries.count == 0),
+            now: clock::now(),
+        };
+        tries.members.pick(&cluster.settings, want)
+    };
+    let waits = cluster.settings.queue.is_some() && !cluster.shared.queue.is_empty();
+    let picked = if waits { Picked::Full } else { pick() };
+    let lease = match picked {
+        Picked::Endpoint(lease) => Ok(lease),
+        Picked::Nobody => Err("none of its endpoints may be asked now"),
+        Picked::Full => wait(&cluster, due, &mut pick).await,
+    };
+    match lease {
+        Ok(lease) => {
+            tries.count += 1;
+            tries.began = clock::now();
+            let number = lease.number();
+            if !tries.tried.contains(&number) {
+                tries.tried.push(number);
+            }
+            tries.lease = Some(lease);
+            Ok(())
+        }
+        Err(why) => {
+            let reply = Reply::new(503).header(header::RETRY_AFTER, "1");
+            let reason = format!("upstream `{}`: {why}", cluster.name);
+            Err(ctx.refuse(reply.because(reason)))
+        }
+    }
+}
+
+/// Waits in the queue of an upstream whose endpoints have as many requests as they may.
+async fn wait(
+    cluster: &Cluster,
+    due: Option<Instant>,
+    pick: &mut impl FnMut() -> Picked,
+) -> std::result::Result<Lease, &'static str> {
+    let Some((size, timeout)) = cluster.settings.queue else {
+        return Err("its endpoints have as many requests as they may");
+    };
+    let until = earlier(Some(Instant::now() + timeout), due);
+    let until = until.unwrap_or_else(Instant::now);
+    let free = || match pick() {
+        Picked::Endpoint(lease) => Some(lease),
+        Picked::Full | Picked::Nobody => None,
+    };
+    let lease = cluster.shared.queue.wait(size, until.into(), free).await;
+    lease.map_err(|turned| match turned {
+        Turned::Full => "its endpoints have as many requests as they may, and its queue is full",
+        Turned::TooLong => "no endpoint had room for the request in time",
+    })
+}
+
+/// Sets the times of this try. What Pingora can't tell apart on a connection that other requests
+/// share is one time there.
+fn limit(peer: &mut HttpPeer, tries: &mut Tries) {
+    let settings = &tries.cluster.settings;
+    let now = Instant::now();
+    tries.try_due = settings.retries.timeout.map(|timeout| now + timeout);
+    let Some(soonest) = earlier(tries.try_due, tries.due) else {
+        if let (Some(first), true) = (settings.first_byte(), settings.shares_connections()) {
+            shorten(&mut peer.options.read_timeout, first);
+        }
+        return;
+    };
+    let left = left(soonest);
+    shorten(&mut peer.options.connection_timeout, left);
+    shorten(&mut peer.options.total_connection_timeout, left);
+    if settings.shares_connections() {
+        let first = settings.first_byte().unwrap_or(left);
+        shorten(&mut peer.options.read_timeout, left.min(first));
+    }
+}
+
+fn shorten(timeout: &mut Option<Duration>, most: Duration) {
+    *timeout = Some(timeout.map_or(most, |timeout| timeout.min(most)));
+}
+
+/// A connection is there; the times that Pingora does not know are watched from now on.
+pub(super) fn connected(session: &mut Session, descriptor: std::os::fd::RawFd, ctx: &mut Ctx) {
+    let Some(tries) = &mut ctx.tries else { return };
+    let settings = &tries.cluster.settings;
+    let watched = settings.first_byte().is_some() || tries.try_due.is_some() || tries.due.is_some();
+    // To end a connection that others share would end their requests too.
+    if !watched || settings.shares_connections() {
+        return;
+    }
+    tries.watchdog = Watchdog::of(descriptor);
+    if session.is_body_empty() {
+        tries.sent();
+    } else if let Some(watchdog) = &mut tries.watchdog {
+        watchdog.set(tries.due);
+    }
+}
+
+impl Tries {
+    /// The whole request was sent: the endpoint is to answer.
+    pub(super) fn sent(&mut self) {
+        let Some(watchdog) = &mut self.watchdog else {
+            return;
+        };
+        let first = self.cluster.settings.first_byte();
+        let first = first.map(|first| Instant::now() + first);
+        watchdog.set(earlier(first, earlier(self.try_due, self.due)));
+    }
+
+    /// The head of the answer is there. A connection that becomes another protocol's has all the time
+    /// there is.
+    fn answered(&mut self, upgraded: bool) {
+        if let Some(watchdog) = &mut self.watchdog {
+            watchdog.set(self.due.filter(|_| !upgraded));
+        }
+    }
+
+    /// Whether one more try is worth it. Takes it from the budget.
+    fn may_go_on(&self) -> bool {
+        let settings = &self.cluster.settings;
+        self.count < settings.retries.tries
+            && self.members.has_untried(&self.tried)
+            && self.due.is_none_or(|due| due > Instant::now())
+            && self.cluster.may_retry(clock::now())
+    }
+
+    fn failed(&mut self, reason: &dyn std::fmt::Display) {
+        self.outcome = Some(false);
+        if let Some(lease) = &self.lease {
+            self.cluster.failed(lease, self.began, reason);
+        }
+    }
+}
+
+/// An endpoint has answered. Whether the answer is one to pass on; if not, another endpoint is asked.
+pub(super) fn answered(session: &mut Session, status: StatusCode, ctx: &mut Ctx) -> bool {
+    let repeatable = is_repeatable(session, ctx);
+    let Some(tries) = &mut ctx.tries else {
+        return true;
+    };
+    tries.answered(status == StatusCode::SWITCHING_PROTOCOLS);
+    let cluster = Arc::clone(&tries.cluster);
+    let settings = &cluster.settings;
+    let reason = format_args!("it has answered {}", status.as_u16());
+    if settings.is_failure(status) {
+        tries.failed(&reason);
+    } else if let Some(lease) = &tries.lease {
+        cluster.succeeded(lease, tries.began);
+    }
+    tries.outcome = Some(!settings.breaks(status));
+    tries.rejected = settings.retries.on_status(status) && repeatable && tries.may_go_on();
+    !tries.rejected
+}
+
 /// Nothing was sent, so another endpoint may be tried whatever the method.
 pub(super) fn not_connected(ctx: &mut Ctx, mut error: Box<Error>) -> Box<Error> {
-    let Some(cluster) = cluster(ctx) else {
-        return error;
-    };
-    if let Some(number) = ctx.endpoint {
-        cluster.failed(number, &error.etype().as_str());
+    error.set_retry(false);
+    if let Some(tries) = &mut ctx.tries {
+        tries.failed(&error.etype().as_str());
+        let again = tries.cluster.settings.retries.on(Condition::Connect) && tries.may_go_on();
+        error.set_retry(again);
     }
-    error.set_retry(may_go_on(ctx, &cluster));
     error
 }
 
-/// The connection broke after the request, or some of it, was sent.
+/// The connection broke, or was too slow, after the request, or some of it, was sent.
 ///
-/// Another endpoint is tried if the method is idempotent (RFC 9110, 9.2.2), the whole body can be
-/// sent again, and the client has seen nothing. Not after a time-out: the endpoint is most likely
-/// busy with the request, and others would be next. An old connection from the pool that turns out
-/// to be closed says nothing about the endpoint, and is no attempt if there is another.
+/// Another endpoint is tried if the method is idempotent (RFC 9110, 9.2.2) or the route says that it
+/// does not matter, the whole body can be sent again, and the client has seen nothing. After a
+/// time-out only if the upstream says so: the endpoint may be busy with the request, and others would
+/// be next. An old connection from the pool that turns out to be closed says nothing about the
+/// endpoint, and is no try if there is another.
 pub(super) fn broken(
     session: &mut Session,
     ctx: &mut Ctx,
-    mut error: Box<Error>,
+    error: Box<Error>,
     reused: bool,
 ) -> Box<Error> {
+    let mut error = bitten(ctx).unwrap_or(error);
     error.set_retry(false);
-    let (Some(cluster), Some(number)) = (cluster(ctx), ctx.endpoint) else {
+    let unseen = session
+        .response_written()
+        .is_none_or(|head| head.status.is_informational());
+    let repeatable = is_repeatable(session, ctx) && unseen;
+    let Some(tries) = &mut ctx.tries else {
         return error;
     };
+    if tries.rejected {
+        error.set_retry(true);
+        return error;
+    }
     if *error.esource() != ErrorSource::Upstream || ctx.verdict.is_some() {
         return error;
     }
@@ -77,34 +358,52 @@ pub(super) fn broken(
         error.etype(),
         ErrorType::ReadTimedout | ErrorType::WriteTimedout
     );
-    let unseen = session
-        .response_written()
-        .is_none_or(|head| head.status.is_informational());
     let stale = reused && unseen && !timed_out;
+    if stale && repeatable {
+        tries.count -= 1;
+        tries.tried.pop();
+        error.set_retry(true);
+        return error;
+    }
     if !stale {
-        cluster.failed(number, &error.etype().as_str());
+        tries.failed(&error.etype().as_str());
     }
-    let repeatable = session.req_header().method.is_idempotent()
-        && !session.as_ref().retry_buffer_truncated()
-        && ctx.exchange.request_edits.is_empty();
-    let again = unseen && repeatable && !timed_out && (stale || may_go_on(ctx, &cluster));
-    if again && stale {
-        ctx.attempts -= 1;
-        ctx.tried.pop();
-    }
+    let retries = &tries.cluster.settings.retries;
+    let condition = if timed_out {
+        retries.on(Condition::Timeout) || tries.try_due.is_some_and(|due| due <= Instant::now())
+    } else {
+        retries.on(Condition::Reset)
+    };
+    let again = condition && repeatable && tries.may_go_on();
     error.set_retry(again);
     error
 }
 
-fn may_go_on(ctx: &Ctx, cluster: &Cluster) -> bool {
-    ctx.attempts < cluster.settings.tries && cluster.has_untried(&ctx.tried)
+/// The error in place of the one that comes of a connection that we have ended ourselves.
+fn bitten(ctx: &Ctx) -> Option<Box<Error>> {
+    let tries = ctx.tries.as_ref()?;
+    tries
+        .watchdog
+        .as_ref()
+        .filter(|watchdog| watchdog.has_bitten())?;
+    let over = tries.due.is_some_and(|due| due <= Instant::now());
+    let why = if over {
+        "the time for the whole request is over"
+    } else {
+        "the endpoint has not answered in time"
+    };
+    let mut error = Error::explain(ErrorType::ReadTimedout, why);
+    error.as_up();
+    Some(error)
 }
 
-fn cluster(ctx: &Ctx) -> Option<Arc<Cluster>> {
-    match &ctx.route.target {
-        Target::Upstream(cluster) => Some(Arc::clone(cluster)),
-        Target::Redirect(_) | Target::Respond(_) | Target::NotFound => None,
-    }
+/// Whether the request can be sent once more: the client can't tell, and the body is still there.
+fn is_repeatable(session: &mut Session, ctx: &Ctx) -> bool {
+    let route = &ctx.route;
+    let unsafe_too = matches!(&route.target, Target::Upstream(forward) if forward.retry_unsafe);
+    (unsafe_too || session.req_header().method.is_idempotent())
+        && !session.as_ref().retry_buffer_truncated()
+        && ctx.exchange.request_edits.is_empty()
 }
 
 /// A handshake is a GET without a body (RFC 6455, 4.1): an upload that calls itself one is no reason

@@ -22,6 +22,9 @@ pub(super) fn request(
     }
     // An empty last piece would be written as a second terminator of a chunked body, and the bytes
     // be taken for the beginning of the next answer on that connection.
+    if end && let Some(tries) = &mut ctx.tries {
+        tries.sent();
+    }
     if end && body.as_ref().is_some_and(Bytes::is_empty) {
         *body = None;
     }

@@ -61,15 +61,16 @@ pub(super) fn attempt(request: &mut RequestHeader, ctx: &mut Ctx) -> pingora::Re
         return Ok(());
     }
     let route = Arc::clone(&ctx.route);
-    let Target::Upstream(cluster) = &route.target else {
+    let Some(tries) = &ctx.tries else {
         return Ok(());
     };
-    let endpoint = ctx
-        .endpoint
-        .map_or("", |number| &cluster.endpoint(number).name);
+    let endpoint = tries
+        .lease()
+        .map(|lease| Arc::clone(&lease.endpoint().name));
+    let (endpoint, count) = (endpoint.as_deref().unwrap_or_default(), tries.count);
     for link in &route.chain.0 {
         let mut head = Asked(request);
-        let mut view = Upstream::new(&mut head, &mut ctx.exchange, endpoint, ctx.attempts);
+        let mut view = Upstream::new(&mut head, &mut ctx.exchange, endpoint, count);
         if let Err(error) = link.filter.upstream(&mut view) {
             ctx.exchange.decided_by = Some(Arc::clone(&link.name));
             return Err(ctx.refuse(Reply::from(error)));

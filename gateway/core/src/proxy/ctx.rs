@@ -8,10 +8,8 @@ use std::{
 
 use edgeway_sdk::{Exchange, Origin, Reply};
 
-use crate::{
-    snapshot::{Pinned, Route},
-    upstream::Tried,
-};
+use super::{attempt::Tries, mirror};
+use crate::snapshot::{Pinned, Route};
 
 /// One request, from its head to its record.
 pub(crate) struct Ctx {
@@ -28,12 +26,10 @@ pub(crate) struct Ctx {
     /// How many of them have not seen the response yet.
     pub(super) unanswered: usize,
     pub(super) origin: Origin,
-    pub(super) attempts: u32,
-    pub(super) tried: Tried,
-    /// The endpoint of this attempt.
-    pub(super) endpoint: Option<u16>,
-    /// When this attempt began, by the clock of the endpoints.
-    pub(super) attempt_began: u64,
+    /// What goes on between the request and its upstream; nothing if there is none.
+    pub(super) tries: Option<Tries>,
+    /// What is sent to the route's mirror when it is complete.
+    pub(super) copy: Option<mirror::Copy>,
     /// From the arrival of the head to that of the endpoint's answer.
     pub(super) answered: Option<Duration>,
     /// What the client is told when a hook ends the request by an error.
@@ -53,10 +49,8 @@ impl Ctx {
             entered: 0,
             unanswered: 0,
             origin: Origin::Reply,
-            attempts: 0,
-            tried: Tried::new(),
-            endpoint: None,
-            attempt_began: 0,
+            tries: None,
+            copy: None,
             answered: None,
             verdict: None,
         }

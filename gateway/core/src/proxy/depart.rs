@@ -16,7 +16,10 @@ use super::{
     client::{X_FORWARDED_FOR, X_FORWARDED_HOST},
     ctx::Ctx,
 };
-use crate::{config::HostPolicy, snapshot::Target, upstream::Cluster};
+use crate::{
+    config::HostPolicy,
+    upstream::{Cluster, Lease, Location},
+};
 
 /// The name by which this process knows its own hand (RFC 9110, 7.6.3). Another gateway of the same
 /// kind has another one, so that a chain of them is no loop.
@@ -54,8 +57,8 @@ pub(super) fn prepare(
         let reply = Reply::new(400).detail("The path is not valid.");
         return Err(ctx.refuse(reply.because("what the route makes of the path is no path")));
     }
-    if let Target::Upstream(cluster) = &ctx.route.target {
-        host(request, cluster, ctx.endpoint)?;
+    if let Some(tries) = &ctx.tries {
+        host(request, &tries.cluster, tries.lease())?;
     }
     forwarded(session, request, ctx)?;
     request.append_header("Via", via.value.clone())?;
@@ -86,11 +89,18 @@ fn target(request: &mut RequestHeader, ctx: &Ctx) -> std::result::Result<(), Inv
     Ok(())
 }
 
-fn host(request: &mut RequestHeader, cluster: &Cluster, endpoint: Option<u16>) -> Result<()> {
-    match (&cluster.settings.host, endpoint) {
+fn host(request: &mut RequestHeader, cluster: &Cluster, lease: Option<&Lease>) -> Result<()> {
+    match (&cluster.settings.host, lease) {
         (HostPolicy::Keep, _) | (HostPolicy::Endpoint, None) => Ok(()),
-        (HostPolicy::Endpoint, Some(number)) => {
-            request.insert_header(HOST, &*cluster.endpoint(number).name)
+        (HostPolicy::Endpoint, Some(lease)) => {
+            let endpoint = lease.endpoint();
+            match &endpoint.location {
+                // Its path is no host.
+                Location::Unix(_) => request.insert_header(HOST, "localhost"),
+                Location::Address(_) | Location::Name { .. } => {
+                    request.insert_header(HOST, &*endpoint.name)
+                }
+            }
         }
         (HostPolicy::Set(host), _) => request.insert_header(HOST, host.as_str()),
     }

@@ -8,10 +8,12 @@
 //!   send; [`client`]: who is at the other end.
 //! * [`chain`]: filters down and up.
 //! * [`depart`]: what an endpoint is sent.
-//! * [`attempt`]: which endpoint, and whether to try another.
+//! * [`attempt`]: which endpoint, and whether to try another; [`session`]: where its session is;
+//!   [`watchdog`]: whether it takes too long.
 //! * [`answer`]: what comes back from it.
 //! * [`reply`]: responses of our own.
 //! * [`body`]: edits of bodies.
+//! * [`mirror`]: copies of requests; [`copying`]: when one is made.
 //! * [`record`]: the end.
 
 mod answer;
@@ -20,21 +22,28 @@ mod attempt;
 mod body;
 mod chain;
 mod client;
+mod copying;
 mod ctx;
 mod depart;
 mod head;
 mod hygiene;
+mod mirror;
 mod record;
 mod reply;
+mod session;
+mod watchdog;
 
-use std::time::Duration;
+use std::{os::fd::RawFd, sync::Arc, time::Duration};
 
 use async_trait::async_trait;
 use bytes::Bytes;
 use pingora::{
     Error, Result,
+    connectors::ConnectorOptions,
     http::{RequestHeader, ResponseHeader},
     modules::http::HttpModules,
+    protocols::Digest,
+    server::configuration::ServerConf,
     upstreams::peer::HttpPeer,
 };
 use pingora_proxy::{FailToProxy, ProxyHttp, ProxyWarnLogContext, Session};
@@ -47,13 +56,16 @@ use crate::snapshot::Live;
 pub(crate) struct Proxy {
     live: Live,
     via: Via,
+    mirrors: Arc<mirror::Connections>,
 }
 
 impl Proxy {
-    pub(crate) fn new(live: Live) -> Self {
+    pub(crate) fn new(live: Live, conf: &ServerConf) -> Self {
+        let mirrors = mirror::Connections::new(ConnectorOptions::from_server_conf(conf));
         Self {
             live,
             via: Via::new(),
+            mirrors: Arc::new(mirrors),
         }
     }
 }
@@ -84,7 +96,20 @@ impl ProxyHttp for Proxy {
         session: &mut Session,
         ctx: &mut Self::CTX,
     ) -> Result<Box<HttpPeer>> {
-        attempt::peer(session, ctx)
+        attempt::peer(session, ctx).await
+    }
+
+    async fn connected_to_upstream(
+        &self,
+        session: &mut Session,
+        _reused: bool,
+        _peer: &HttpPeer,
+        descriptor: RawFd,
+        _digest: Option<&Digest>,
+        ctx: &mut Self::CTX,
+    ) -> Result<()> {
+        attempt::connected(session, descriptor, ctx);
+        Ok(())
     }
 
     async fn upstream_request_filter(
@@ -94,7 +119,9 @@ impl ProxyHttp for Proxy {
         ctx: &mut Self::CTX,
     ) -> Result<()> {
         depart::prepare(session, request, ctx, &self.via)?;
-        chain::attempt(request, ctx)
+        chain::attempt(request, ctx)?;
+        copying::begin(session, request, ctx, &self.mirrors);
+        Ok(())
     }
 
     async fn request_body_filter(
@@ -104,17 +131,18 @@ impl ProxyHttp for Proxy {
         end: bool,
         ctx: &mut Self::CTX,
     ) -> Result<()> {
-        body::request(session, body, end, ctx)
+        body::request(session, body, end, ctx)?;
+        copying::body(body.as_ref(), end, ctx, &self.mirrors);
+        Ok(())
     }
 
     async fn upstream_response_filter(
         &self,
-        _session: &mut Session,
+        session: &mut Session,
         response: &mut ResponseHeader,
         ctx: &mut Self::CTX,
     ) -> Result<()> {
-        answer::arrived(response, ctx);
-        Ok(())
+        answer::arrived(session, response, ctx)
     }
 
     async fn response_filter(

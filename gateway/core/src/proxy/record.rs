@@ -4,8 +4,7 @@ use edgeway_sdk::Record;
 use pingora::Error;
 use pingora_proxy::Session;
 
-use super::ctx::Ctx;
-use crate::snapshot::Target;
+use super::{attempt::Tries, ctx::Ctx};
 
 /// Tells the filters that have seen the request what became of it.
 pub(super) fn write(session: &Session, error: Option<&Error>, ctx: &Ctx) {
@@ -15,14 +14,10 @@ pub(super) fn write(session: &Session, error: Option<&Error>, ctx: &Ctx) {
     }
     let text = error.map(ToString::to_string);
     let head = session.response_written();
-    let cluster = match &ctx.route.target {
-        Target::Upstream(cluster) => Some(cluster),
-        Target::Redirect(_) | Target::Respond(_) | Target::NotFound => None,
-    };
-    let asked = cluster.filter(|_| ctx.attempts > 0);
-    let endpoint = cluster
-        .zip(ctx.endpoint)
-        .map(|(cluster, number)| &*cluster.endpoint(number).name);
+    let asked = ctx.tries.as_ref().filter(|tries| tries.count > 0);
+    let endpoint = asked
+        .and_then(Tries::lease)
+        .map(|lease| &*lease.endpoint().name);
     let record = Record {
         request: session.req_header().as_ref(),
         exchange: &ctx.exchange,
@@ -31,9 +26,9 @@ pub(super) fn write(session: &Session, error: Option<&Error>, ctx: &Ctx) {
         origin: ctx.origin,
         bytes_received: session.body_bytes_read() as u64,
         bytes_sent: session.body_bytes_sent() as u64,
-        upstream: asked.map(|cluster| &*cluster.name),
+        upstream: asked.map(|tries| &*tries.cluster.name),
         endpoint,
-        attempts: ctx.attempts,
+        attempts: asked.map_or(0, |tries| tries.count),
         duration: ctx.exchange.started.elapsed(),
         upstream_duration: ctx.answered,
         error: text.as_deref(),

@@ -20,7 +20,7 @@ use super::{Fixed, Source};
 use crate::{
     config::diagnostic::Look,
     snapshot::{Live, Pinned, Tasks, load},
-    upstream::resolve,
+    upstream::{first_pass, tend},
 };
 
 /// Runs the tasks of the configuration in force, and replaces it on SIGHUP.
@@ -51,7 +51,10 @@ impl Control {
         for task in tasks {
             running.spawn(task);
         }
-        running.spawn(resolve::keep_resolving(self.live.pin().clusters.clone()));
+        let gateway = self.live.pin();
+        for cluster in &gateway.clusters {
+            running.spawn(tend(Arc::clone(cluster), gateway.resolver.clone()));
+        }
         running
     }
 
@@ -76,9 +79,10 @@ impl Control {
         if !report.is_empty() {
             warn!("the new configuration has warnings\n{report}");
         }
-        resolve::first_pass(&gateway.clusters).await;
+        first_pass(&gateway.clusters, &gateway.resolver).await;
         self.started.warn_of_changes(&gateway);
         let old = self.live.pin();
+        gateway.enter_service();
         self.live.replace(gateway);
         tokio::spawn(retire(old));
         info!(
@@ -115,7 +119,10 @@ impl ServiceWithDependents for Control {
             Ok(hangup) => hangup,
             Err(error) => return error!("SIGHUP can't be received: reason={error}"),
         };
-        resolve::first_pass(&self.live.pin().clusters).await;
+        let gateway = self.live.pin();
+        gateway.enter_service();
+        first_pass(&gateway.clusters, &gateway.resolver).await;
+        drop(gateway);
         let first = std::mem::take(self.first.get_mut().unwrap_or_else(PoisonError::into_inner));
         let mut running = self.start(first);
         ready.notify_ready();

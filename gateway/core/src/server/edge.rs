@@ -59,7 +59,10 @@ impl Service for Edge {
         _shutdown: ShutdownWatch,
         _tasks_per_fd: usize,
     ) {
-        let app: App = Arc::new(http_proxy(&self.conf, Proxy::new(self.live.clone())));
+        let app: App = Arc::new(http_proxy(
+            &self.conf,
+            Proxy::new(self.live.clone(), &self.conf),
+        ));
         let mut loops = JoinSet::new();
         for bound in self.sockets.drain(..) {
             match TcpListener::from_std(bound.socket) {

@@ -3,6 +3,7 @@
 mod chain;
 mod rewriting;
 mod target;
+mod tls;
 mod upstreams;
 
 use std::{
@@ -15,7 +16,7 @@ use std::{
 use edgeway_sdk::{Filters, Resources};
 
 use self::{chain::Chains, target::Targets};
-use super::{Chain, Gateway, ListenerSpec, Rewriting, Route, Target, Tasks, Trusted};
+use super::{Admin, Chain, Gateway, ListenerSpec, Rewriting, Route, Target, Tasks, Trusted};
 use crate::{
     config::{
         self, At, Config, Entries, Listener,
@@ -24,7 +25,7 @@ use crate::{
         document::{Document, Kind},
     },
     route::{Match, PathPattern, Router, Shadowed, unreachable},
-    upstream::Cluster,
+    upstream::{Cluster, discovery::Resolver},
 };
 
 /// What came of reading a configuration.
@@ -105,7 +106,12 @@ struct Compiler<'a> {
 impl Compiler<'_> {
     fn compile(self, config: &Config, problems: &mut Problems) -> (Gateway, Tasks) {
         let listeners = self.listeners(&config.listeners, problems);
-        let clusters = upstreams::compile(self, &config.upstreams, problems);
+        let resolver = Resolver::new(&config.resolver);
+        let clusters = upstreams::compile(self, &config.upstreams, &resolver, problems);
+        let admin = config
+            .admin
+            .as_ref()
+            .and_then(|admin| listen_admin(admin, problems));
         let mut chains = Chains::new(self);
         let global = chains.links(&config.filters, problems);
         let mut targets = Targets::new(self, &clusters);
@@ -150,6 +156,8 @@ impl Compiler<'_> {
             ),
             fallback: Arc::new(fallback),
             clusters: clusters.into_values().collect(),
+            resolver,
+            admin,
         };
         (gateway, tasks)
     }
@@ -236,6 +244,23 @@ fn listeners(entries: &Entries<Listener>, problems: &mut Problems) -> Vec<Listen
         });
     }
     specs
+}
+
+/// The admin listener; none if it would be open to everybody, which has been told then.
+fn listen_admin(admin: &config::Admin, problems: &mut Problems) -> Option<Admin> {
+    let bind = admin.bind.value.0;
+    if !bind.ip().is_loopback() && admin.token.is_none() {
+        let message = format!("everybody who can reach {bind} could change the gateway");
+        let open = Diagnostic::error(message).at(&admin.bind);
+        problems.push(
+            open.help("bind it to 127.0.0.1, or set a `token` such as `env:EDGEWAY_ADMIN_TOKEN`"),
+        );
+        return None;
+    }
+    Some(Admin {
+        bind,
+        token: admin.token.as_ref().map(|token| token.value.clone()),
+    })
 }
 
 fn warn_of_unreachable(

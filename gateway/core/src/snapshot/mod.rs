@@ -7,22 +7,25 @@
 mod compile;
 mod live;
 mod route;
+pub(crate) mod shaping;
 
 use std::{net::SocketAddr, sync::Arc, time::Duration};
 
-use edgeway_sdk::filters::Background;
+use edgeway_sdk::{Secret, filters::Background};
 use http::HeaderName;
 use ipnet::IpNet;
 
 pub(crate) use self::{
     compile::{Loaded, load},
     live::{Live, Pinned},
-    route::{Chain, Fixed, FixedBody, Link, Redirection, Rewriting, Route, Target},
+    route::{
+        Chain, Destination, Fixed, FixedBody, Forward, Link, Redirection, Rewriting, Route, Target,
+    },
 };
 use crate::{
     config::{Network, Underscores},
     route::Router,
-    upstream::Cluster,
+    upstream::{Cluster, discovery::Resolver},
 };
 
 /// One configuration, compiled, immutable.
@@ -43,6 +46,25 @@ pub(crate) struct Gateway {
     /// For a request that no route matches: the global filters, then 404.
     pub(crate) fallback: Arc<Route>,
     pub(crate) clusters: Vec<Arc<Cluster>>,
+    pub(crate) resolver: Resolver,
+    pub(crate) admin: Option<Admin>,
+}
+
+/// Where the running gateway is looked at and changed.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct Admin {
+    pub(crate) bind: SocketAddr,
+    /// What callers must show, if anything.
+    pub(crate) token: Option<Secret>,
+}
+
+impl Gateway {
+    /// Takes the place of the configuration before, which holds for what both share.
+    pub(crate) fn enter_service(&self) {
+        for cluster in &self.clusters {
+            cluster.enter_service();
+        }
+    }
 }
 
 /// What filters run beside the requests. Not part of the gateway, which can't be changed: it is

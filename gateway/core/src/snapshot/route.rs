@@ -1,13 +1,18 @@
 //! A route, compiled.
 
-use std::{fmt, sync::Arc};
+use std::{fmt, sync::Arc, time::Duration};
 
 use bytes::Bytes;
-use edgeway_sdk::{Filter, Template};
+use edgeway_sdk::{Filter, Template, template::Source};
 use http::{HeaderName, HeaderValue, StatusCode};
 use regex::Regex;
 
-use crate::{config::scalar::SchemeName, route::Normalised, upstream::Cluster};
+use super::shaping::{Mirror, Split};
+use crate::{
+    config::scalar::SchemeName,
+    route::Normalised,
+    upstream::{Cluster, balance::key::of_values},
+};
 
 /// A route, compiled.
 #[derive(Debug)]
@@ -40,7 +45,7 @@ impl fmt::Debug for Link {
 /// Where a route ends.
 #[derive(Debug)]
 pub(crate) enum Target {
-    Upstream(Arc<Cluster>),
+    Upstream(Forward),
     Redirect(Redirection),
     Respond(Fixed),
     NotFound,
@@ -49,11 +54,71 @@ pub(crate) enum Target {
 impl fmt::Display for Target {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
-            Self::Upstream(cluster) => write!(f, "upstream {}", cluster.name),
+            Self::Upstream(forward) => forward.fmt(f),
             Self::Redirect(redirection) => write!(f, "redirect {}", redirection.status.as_u16()),
             Self::Respond(fixed) => write!(f, "respond {}", fixed.status.as_u16()),
             Self::NotFound => f.write_str("respond 404"),
         }
+    }
+}
+
+/// To an upstream, or to one of several.
+#[derive(Debug)]
+pub(crate) struct Forward {
+    pub(crate) to: Destination,
+    /// The upstream that gets copies, and of what.
+    pub(crate) mirror: Option<(Arc<Cluster>, Mirror)>,
+    /// How long everything may take with all tries, where that is not for the upstream to say.
+    pub(crate) timeout: Option<Duration>,
+    /// Whether requests that are not idempotent are tried again after something of them was sent.
+    pub(crate) retry_unsafe: bool,
+}
+
+/// Which upstream.
+#[derive(Debug)]
+pub(crate) enum Destination {
+    One(Arc<Cluster>),
+    Split {
+        split: Split,
+        by: Option<Template>,
+        /// In the order of the split.
+        clusters: Box<[(Arc<Cluster>, u16)]>,
+    },
+}
+
+impl Forward {
+    /// The upstream for a request.
+    pub(crate) fn choose(&self, request: &impl Source) -> &Arc<Cluster> {
+        match &self.to {
+            Destination::One(cluster) => cluster,
+            Destination::Split {
+                split,
+                by,
+                clusters,
+            } => {
+                let key = by.as_ref().and_then(|by| of_values(by, request));
+                &clusters[split.choose(key, rand::random())].0
+            }
+        }
+    }
+}
+
+impl fmt::Display for Forward {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match &self.to {
+            Destination::One(cluster) => write!(f, "upstream {}", cluster.name)?,
+            Destination::Split { clusters, .. } => {
+                f.write_str("split")?;
+                for (place, (cluster, weight)) in clusters.iter().enumerate() {
+                    let comma = if place > 0 { "," } else { "" };
+                    write!(f, "{comma} {} {weight}", cluster.name)?;
+                }
+            }
+        }
+        if let Some((cluster, _)) = &self.mirror {
+            write!(f, ", mirror {}", cluster.name)?;
+        }
+        Ok(())
     }
 }
 

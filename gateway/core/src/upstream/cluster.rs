@@ -1,128 +1,423 @@
-//! A named group of endpoints, and which of them serves a request.
+//! A named group of endpoints.
 
-use std::{fmt, net::SocketAddr, sync::Arc};
+use std::{
+    fmt,
+    num::NonZeroU32,
+    sync::{Arc, OnceLock},
+    time::Duration,
+};
 
-use http::HeaderName;
+use arc_swap::ArcSwap;
+use edgeway_sdk::{
+    Resources, Template,
+    template::{self, Source as _},
+};
+use http::{HeaderName, StatusCode};
 use log::{info, warn};
-use pingora::upstreams::peer::HttpPeer;
-use smallvec::SmallVec;
+use tokio::sync::watch;
 
 use super::{
-    Endpoint,
-    endpoint::{Failed, Patience},
-    peer,
-    rotation::{Rotation, Turn},
+    balance::{self, Policy, Turn},
+    breaker::{self, Admission, Breaker, Changed},
+    budget::{self, Budget},
+    clock,
+    discovery::{Found, Source},
+    endpoint::{Failed, Patience, State},
+    health::Check,
+    members::{Endpoint, Lease, Members},
+    peer::Transport,
+    queue::Queue,
+    resolve::Named,
+    roster::{Book, Listed, Location, Roster},
+    sticky::{self, Cookie},
 };
-use crate::config::{HostPolicy, Timeouts};
+use crate::config::{Condition, HostPolicy, LiveChanges, Protocol, Start, StatusRange};
 
-/// An upstream as the configuration describes it.
-#[derive(Debug)]
+/// An upstream as the configuration describes it, with the endpoints that it has just now.
 pub(crate) struct Cluster {
     pub(crate) name: Arc<str>,
-    pub(crate) endpoints: Box<[Endpoint]>,
     pub(crate) settings: Settings,
-    primary: Rotation,
-    backup: Rotation,
+    pub(crate) shared: Arc<Shared>,
+    pub(crate) source: Option<Arc<dyn Source>>,
+    pub(crate) check: Option<Arc<Check>>,
+    members: ArcSwap<Members>,
+    written: Vec<Listed>,
+    roster: Arc<Roster>,
+    resources: Resources,
+    changed: watch::Sender<()>,
 }
 
 /// What holds for all endpoints of a cluster.
-#[derive(Clone, Debug)]
+#[derive(Debug)]
 pub(crate) struct Settings {
+    pub(crate) policy: Policy,
+    pub(crate) balance_by: BalanceBy,
+    pub(crate) transport: Transport,
     pub(crate) patience: Patience,
-    pub(crate) tries: u32,
-    pub(crate) timeouts: Timeouts,
+    /// Answers that count as failures of the endpoint.
+    pub(crate) failures: Box<[StatusRange]>,
+    pub(crate) max_ejected: f64,
+    pub(crate) panic_below: f64,
+    pub(crate) last_resort: bool,
+    pub(crate) max_connections: Option<NonZeroU32>,
+    pub(crate) queue: Option<(u32, Duration)>,
+    pub(crate) slow_start: Duration,
+    pub(crate) sticky: Option<Sticky>,
+    pub(crate) breaker: Option<Breaking>,
+    pub(crate) retries: Retries,
     pub(crate) host: HostPolicy,
     pub(crate) hide_headers: Box<[HeaderName]>,
+    pub(crate) live_changes: LiveChanges,
 }
 
-/// An endpoint's share of the requests.
-#[derive(Clone, Copy, Debug)]
-pub(crate) struct Share {
-    pub(crate) weight: u16,
-    pub(crate) backup: bool,
-}
-
-/// Whose turn it is among the primary endpoints, and among the backups.
+/// What of a request decides about its endpoint.
 #[derive(Debug)]
-pub(crate) struct Turns {
-    pub(crate) primary: Arc<Turn>,
-    pub(crate) backup: Arc<Turn>,
+pub(crate) enum BalanceBy {
+    Nothing,
+    ClientAddress,
+    Value(Template),
 }
 
-/// The endpoints that a request was sent to already.
-pub(crate) type Tried = SmallVec<[u16; 4]>;
+/// When an upstream as a whole is not asked.
+#[derive(Debug)]
+pub(crate) struct Breaking {
+    pub(crate) rules: breaker::Rules,
+    /// Answers that count as failures.
+    pub(crate) failures: Box<[StatusRange]>,
+}
 
-impl Cluster {
-    pub(crate) fn new(
-        name: Arc<str>,
-        endpoints: Vec<(Endpoint, Share)>,
-        settings: Settings,
-        turns: Turns,
-    ) -> Self {
-        let members = |backup: bool| {
-            let all = endpoints
-                .iter()
-                .zip(0..)
-                .filter(|((_, share), _)| share.backup == backup);
-            all.map(|((_, share), number)| (number, share.weight))
-                .collect::<Vec<_>>()
-        };
-        let primary = Rotation::new(&members(false), turns.primary);
-        let backup = Rotation::new(&members(true), turns.backup);
-        let endpoints = endpoints
-            .into_iter()
-            .map(|(endpoint, _)| endpoint)
-            .collect();
-        Self {
-            name,
-            endpoints,
-            settings,
-            primary,
-            backup,
+/// How the requests of a session find their endpoint again.
+#[derive(Debug)]
+pub(crate) enum Sticky {
+    Cookie(Cookie, Signing),
+    Header {
+        name: HeaderName,
+        ttl: Option<Duration>,
+        signing: Signing,
+    },
+    Hash(Template),
+}
+
+/// What signs tokens; the key of the process if none is configured.
+#[derive(Debug)]
+pub(crate) struct Signing(pub(crate) Option<sticky::Key>);
+
+/// An upstream before it has endpoints.
+pub(crate) struct Plan {
+    pub(crate) name: String,
+    pub(crate) settings: Settings,
+    pub(crate) source: Option<Arc<dyn Source>>,
+    pub(crate) check: Option<Arc<Check>>,
+    pub(crate) written: Vec<Listed>,
+}
+
+impl Settings {
+    /// Whether sessions find their endpoint on a ring.
+    pub(super) fn sticky_by_hash(&self) -> bool {
+        matches!(self.sticky, Some(Sticky::Hash(_)))
+    }
+
+    /// What stands for this request where the balancing goes by a value.
+    pub(crate) fn balance_key(&self, request: &impl template::Source) -> Option<u64> {
+        match &self.balance_by {
+            BalanceBy::Nothing => None,
+            BalanceBy::ClientAddress => Some(balance::key::of_address(request.source().1.client)),
+            BalanceBy::Value(template) => balance::key::of_values(template, request),
         }
     }
 
-    /// The endpoint to try next, or none if no endpoint has an address.
-    ///
-    /// First those that are well and were not tried, the backups after the others. If there is none,
-    /// any that was not tried: when all seem down, it is more likely that we are wrong than that
-    /// refusing helps. At last one that was tried.
-    pub(crate) fn pick(&self, tried: &Tried) -> Option<u16> {
-        let known = |number: u16| self.endpoint(number).state.address().is_some();
-        let fresh = |number: u16| known(number) && !tried.contains(&number);
-        let well = |number: u16| {
-            fresh(number)
-                && self
-                    .endpoint(number)
-                    .state
-                    .may_serve(self.settings.patience)
+    /// What stands for the session of this request where sessions go by a value.
+    pub(crate) fn session_key(&self, request: &impl template::Source) -> Option<u64> {
+        match &self.sticky {
+            Some(Sticky::Hash(template)) => balance::key::of_values(template, request),
+            None | Some(Sticky::Cookie(..) | Sticky::Header { .. }) => None,
+        }
+    }
+
+    /// How long an endpoint has for the head of its answer, where that is another time than the one
+    /// between two pieces.
+    pub(crate) fn first_byte(&self) -> Option<Duration> {
+        self.transport.timeouts.first_byte.map(|first| first.0)
+    }
+
+    /// Whether several requests may use one connection at a time.
+    pub(crate) fn shares_connections(&self) -> bool {
+        self.transport.protocol != Protocol::Http1
+    }
+
+    /// Whether such an answer is a failure of the endpoint.
+    pub(crate) fn is_failure(&self, status: StatusCode) -> bool {
+        self.failures.iter().any(|range| range.contains(status))
+    }
+
+    /// Whether such an answer is a failure of the upstream as a whole.
+    pub(crate) fn breaks(&self, status: StatusCode) -> bool {
+        let breaking = self.breaker.as_ref();
+        breaking
+            .is_some_and(|breaking| breaking.failures.iter().any(|range| range.contains(status)))
+    }
+}
+
+impl Sticky {
+    /// What signs the tokens of these sessions; nothing where they have none.
+    pub(crate) fn key<'a>(&'a self, shared: &'a Shared, upstream: &str) -> Option<&'a sticky::Key> {
+        let signing = match self {
+            Self::Cookie(_, signing) | Self::Header { signing, .. } => signing,
+            Self::Hash(_) => return None,
         };
-        let tiers = [&self.primary, &self.backup];
-        let first = |usable: &dyn Fn(u16) -> bool| tiers.iter().find_map(|tier| tier.pick(usable));
-        first(&well)
-            .or_else(|| first(&fresh))
-            .or_else(|| first(&known))
+        let own = || {
+            shared
+                .random_key
+                .get_or_init(|| sticky::Key::random(upstream))
+        };
+        Some(signing.0.as_ref().unwrap_or_else(own))
+    }
+}
+
+/// When and how a request is tried again.
+#[derive(Debug)]
+pub(crate) struct Retries {
+    pub(crate) tries: u32,
+    pub(crate) on: Box<[Condition]>,
+    pub(crate) timeout: Option<Duration>,
+    pub(crate) backoff: Duration,
+    pub(crate) max_backoff: Duration,
+    pub(crate) budget: budget::Rules,
+}
+
+impl Retries {
+    /// Whether a request is tried again for this.
+    pub(crate) fn on(&self, condition: Condition) -> bool {
+        self.on.contains(&condition)
     }
 
-    /// The endpoint of this number, which [`pick`](Self::pick) gave.
-    pub(crate) fn endpoint(&self, number: u16) -> &Endpoint {
-        &self.endpoints[usize::from(number)]
+    /// Whether a request is tried again after such an answer.
+    pub(crate) fn on_status(&self, status: StatusCode) -> bool {
+        let covers = |condition: &Condition| match condition {
+            Condition::Status(range) => range.contains(status),
+            Condition::Connect | Condition::Reset | Condition::Timeout => false,
+        };
+        self.on.iter().any(covers)
     }
 
-    /// Whether an endpoint is left that was not tried.
-    pub(crate) fn has_untried(&self, tried: &Tried) -> bool {
-        tried.len() < self.endpoints.len()
+    /// How long to wait before the retry of this number, the first being 1: twice as long each time,
+    /// and shortened at random, so that what failed together does not come again together.
+    pub(crate) fn pause(&self, retry: u32) -> Duration {
+        let doubled = 1_u32
+            .checked_shl(retry.saturating_sub(1))
+            .unwrap_or(u32::MAX);
+        let longest = self.backoff.saturating_mul(doubled).min(self.max_backoff);
+        longest.mul_f64(rand::random_range(0.5..=1.0))
+    }
+}
+
+/// What several requests of an upstream have to do with each other. A resource.
+#[derive(Debug, Default)]
+pub(crate) struct Shared {
+    pub(crate) primary: Arc<Turn>,
+    pub(crate) backup: Arc<Turn>,
+    pub(crate) queue: Queue,
+    pub(crate) breaker: Breaker,
+    pub(crate) budget: Budget,
+    /// What signs tokens where no secret is configured.
+    pub(crate) random_key: OnceLock<sticky::Key>,
+    /// Whether the upstream has been in service: what is added after that starts slowly.
+    in_service: OnceLock<()>,
+}
+
+/// How many endpoints an upstream can have. They are numbered by 16 bits.
+pub(crate) const MOST: usize = 10_000;
+
+impl Cluster {
+    pub(crate) fn new(plan: Plan, resources: &Resources) -> Self {
+        let shared = resources.shared(&plan.name, Shared::default);
+        let roster = resources.shared(&plan.name, Roster::default);
+        let nobody = Members::new(&plan.name, Vec::new(), &plan.settings, &shared);
+        let cluster = Self {
+            members: ArcSwap::from_pointee(nobody),
+            name: plan.name.into(),
+            settings: plan.settings,
+            shared,
+            source: plan.source,
+            check: plan.check,
+            written: plan.written,
+            roster,
+            resources: resources.clone(),
+            changed: watch::Sender::new(()),
+        };
+        cluster.rebuild(&cluster.roster.open());
+        cluster
     }
 
-    /// How to reach an endpoint whose address is known.
-    pub(crate) fn peer(&self, address: SocketAddr) -> Box<HttpPeer> {
-        peer::plain(address, &self.settings.timeouts)
+    /// The endpoints of this moment.
+    pub(crate) fn members(&self) -> Arc<Members> {
+        self.members.load_full()
+    }
+
+    /// The endpoints that have a name to resolve.
+    pub(crate) fn named(&self) -> Vec<Named> {
+        let members = self.members();
+        let named = members.endpoints.iter().filter_map(|endpoint| {
+            let Location::Name { host, port } = &endpoint.location else {
+                return None;
+            };
+            Some(Named {
+                upstream: Arc::clone(&self.name),
+                endpoint: Arc::clone(&endpoint.name),
+                host: host.clone(),
+                port: *port,
+                state: Arc::clone(&endpoint.state),
+            })
+        });
+        named.collect()
+    }
+
+    /// Looks for endpoints once, before there are requests.
+    pub(crate) async fn look(&self) {
+        if let Some(source) = &self.source
+            && let Ok(look) = source.look().await
+        {
+            self.found(look.endpoints);
+        }
+    }
+
+    /// What signs the tokens of sessions; nothing where they have none.
+    pub(crate) fn session_key(&self) -> Option<&sticky::Key> {
+        let sticky = self.settings.sticky.as_ref()?;
+        sticky.key(&self.shared, &self.name)
+    }
+
+    /// Tells of each change of the endpoints from now on.
+    pub(crate) fn changes(&self) -> watch::Receiver<()> {
+        self.changed.subscribe()
+    }
+
+    /// Takes the place of the cluster of the same name in the configuration before.
+    pub(crate) fn enter_service(&self) {
+        if self.settings.live_changes == LiveChanges::Forget {
+            self.roster.open().forget_changes();
+        }
+        self.update(|_| {});
+        drop(self.shared.in_service.set(()));
+    }
+
+    /// Tells what discovery has found.
+    pub(crate) fn found(&self, found: Vec<Found>) {
+        let source = self.source.as_ref().map(|source| source.describe());
+        self.update(|book| book.found = source.map(|source| (source, found)));
+    }
+
+    /// Changes which endpoints there are, or what is said of them.
+    pub(crate) fn update(&self, change: impl FnOnce(&mut Book)) {
+        let mut book = self.roster.open();
+        change(&mut book);
+        let added = self.rebuild(&book);
+        let members = self.members();
+        for endpoint in &members.endpoints {
+            endpoint.state.set_mode(endpoint.mode, clock::now());
+            match &self.check {
+                Some(check) => endpoint.state.expect_probe(check.start == Start::Unhealthy),
+                None => endpoint.state.forget_probe(),
+            }
+        }
+        if self.shared.in_service.get().is_some() {
+            for endpoint in added {
+                endpoint.entered_service(clock::now());
+            }
+        }
+        drop(book);
+        self.changed.send_replace(());
+    }
+
+    /// Builds the members anew; the states of endpoints that were not there before.
+    fn rebuild(&self, book: &Book) -> Vec<Arc<State>> {
+        let before = self.members();
+        let source = self.source.as_ref().map(|source| source.describe());
+        let listed = book.apply(&self.written, source.as_deref());
+        let endpoints: Vec<_> = listed
+            .into_iter()
+            .take(MOST)
+            .map(|listed| self.endpoint(listed))
+            .collect();
+        let is_new = |endpoint: &&Endpoint| {
+            !before
+                .endpoints
+                .iter()
+                .any(|known| Arc::ptr_eq(&known.state, &endpoint.state))
+        };
+        let added = endpoints
+            .iter()
+            .filter(is_new)
+            .map(|endpoint| Arc::clone(&endpoint.state))
+            .collect();
+        let members = Members::new(&self.name, endpoints, &self.settings, &self.shared);
+        self.members.store(Arc::new(members));
+        added
+    }
+
+    fn endpoint(&self, listed: Listed) -> Endpoint {
+        let state = self
+            .resources
+            .shared(&format!("{}/{}", self.name, listed.name), State::default);
+        if let Location::Address(address) = listed.location {
+            state.found(address);
+        }
+        let most = listed.max_connections.or(self.settings.max_connections);
+        Endpoint {
+            template: self.settings.transport.template(&listed.location),
+            name: listed.name.into(),
+            location: listed.location,
+            weight: listed.weight,
+            backup: listed.backup,
+            max_connections: most.map_or(0, NonZeroU32::get),
+            mode: listed.mode,
+            origin: listed.origin,
+            state,
+        }
+    }
+
+    /// Whether a request may ask this upstream now. Called once for each.
+    pub(crate) fn admit(&self, now: u64) -> Admission {
+        self.shared.budget.request(now);
+        match &self.settings.breaker {
+            Some(breaker) => self.shared.breaker.admit(&breaker.rules, now),
+            None => Admission::UNASKED,
+        }
+    }
+
+    /// Notes how a request that was admitted has ended; without an outcome its client has left.
+    pub(crate) fn ended(&self, admission: Admission, outcome: Option<bool>) {
+        let Some(breaker) = &self.settings.breaker else {
+            return;
+        };
+        let Some(good) = outcome else {
+            return self.shared.breaker.abandoned(admission);
+        };
+        let changed = self
+            .shared
+            .breaker
+            .note(&breaker.rules, clock::now(), admission, good);
+        match changed {
+            Some(Changed::Opened) => warn!("breaker has opened: upstream={}", self.name),
+            Some(Changed::Closed) => info!("breaker has closed: upstream={}", self.name),
+            None => {}
+        }
+    }
+
+    /// Whether the budget has a retry left. Takes it.
+    pub(crate) fn may_retry(&self, now: u64) -> bool {
+        self.shared.budget.take(&self.settings.retries.budget, now)
     }
 
     /// Notes that an endpoint has answered a request that was sent at `began`.
-    pub(crate) fn succeeded(&self, number: u16, began: u64) {
-        let endpoint = self.endpoint(number);
-        if endpoint.state.succeeded(self.settings.patience, began) {
+    pub(crate) fn succeeded(&self, lease: &Lease, began: u64) {
+        let (endpoint, now) = (lease.endpoint(), clock::now());
+        let load = &endpoint.state.load;
+        load.latency.note(now, now.saturating_sub(began));
+        if endpoint
+            .state
+            .succeeded(&self.settings.patience, now, began)
+        {
             info!(
                 "endpoint is back: upstream={} endpoint={}",
                 self.name, endpoint.name
@@ -130,14 +425,24 @@ impl Cluster {
         }
     }
 
-    /// Notes that an endpoint has failed.
-    pub(crate) fn failed(&self, number: u16, reason: &dyn fmt::Display) {
-        let endpoint = self.endpoint(number);
-        if endpoint.state.failed(self.settings.patience) == Failed::LeftOut {
+    /// Notes that an endpoint has failed a request that was sent at `began`.
+    pub(crate) fn failed(&self, lease: &Lease, began: u64, reason: &dyn fmt::Display) {
+        let (endpoint, now) = (lease.endpoint(), clock::now());
+        let may_leave = || lease.members().may_eject(&self.settings);
+        let failed = endpoint
+            .state
+            .failed(&self.settings.patience, now, began, may_leave);
+        if let Failed::LeftOut(time) = failed {
             warn!(
-                "endpoint is left out: upstream={} endpoint={} for={:?} reason={reason}",
-                self.name, endpoint.name, self.settings.patience.fail_timeout
+                "endpoint is left out: upstream={} endpoint={} for={time:?} reason={reason}",
+                self.name, endpoint.name
             );
         }
+    }
+}
+
+impl fmt::Debug for Cluster {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.name)
     }
 }

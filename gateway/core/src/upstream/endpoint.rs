@@ -4,50 +4,60 @@ use std::{
     net::SocketAddr,
     sync::{
         Arc,
-        atomic::{AtomicU32, AtomicU64, Ordering},
+        atomic::{AtomicU8, AtomicU64, Ordering},
     },
     time::Duration,
 };
 
 use arc_swap::ArcSwapOption;
 
-use super::clock;
+use self::{passive::Passive, probe::Probe};
+use super::window::micros;
+use crate::config::Mode;
 
-/// One address behind the gateway, as the configuration writes it.
-#[derive(Debug)]
-pub(crate) struct Endpoint {
-    /// As it is written: `product-1:8080`.
-    pub(crate) name: Arc<str>,
-    pub(crate) host: String,
-    pub(crate) port: u16,
-    pub(crate) state: Arc<State>,
-}
+mod load;
+mod passive;
+mod probe;
+
+pub(crate) use self::{
+    load::Load,
+    passive::{ErrorRate, Failed, Patience},
+    probe::{Check, Thresholds, Turned, Verdict},
+};
 
 /// What is known about an endpoint. A resource: a reload forgets neither failures nor addresses.
+///
+/// Instants are those of `clock::now()`. What the configuration says is a parameter, because it may
+/// change while the state stays.
 #[derive(Debug, Default)]
 pub(crate) struct State {
     address: ArcSwapOption<SocketAddr>,
-    /// Failures since `counted_from`.
-    fails: AtomicU32,
-    counted_from: AtomicU64,
-    /// Until when the endpoint is left out; 0 if it isn't.
-    out_until: AtomicU64,
+    /// A [`Mode`].
+    mode: AtomicU8,
+    probe: Probe,
+    passive: Passive,
+    /// When it last came into service; 0 if it always was.
+    entered: AtomicU64,
+    pub(crate) load: Load,
 }
 
-/// How many failures in how long leave an endpoint out, and for how long.
-#[derive(Clone, Copy, Debug)]
-pub(crate) struct Patience {
-    pub(crate) max_fails: u32,
-    pub(crate) fail_timeout: Duration,
-}
-
-/// What a failure has changed.
+/// What an endpoint is at the moment, in a word, to be shown: the strongest reason not to serve.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum Failed {
-    /// Nothing yet, or it was left out already.
-    Counted,
-    /// From now on it is left out.
-    LeftOut,
+pub(crate) enum Status {
+    Up,
+    SlowStart,
+    /// Requests have failed there. `until` is over while one tries it, or might.
+    LeftOut {
+        until: u64,
+    },
+    /// Checks have failed.
+    Unhealthy,
+    /// It waits for its first check.
+    Unchecked,
+    Draining,
+    Maintenance,
+    /// Its name has no address.
+    Unresolved,
 }
 
 impl State {
@@ -65,148 +75,185 @@ impl State {
         news
     }
 
-    /// Whether a request may go there now.
-    ///
-    /// When the time of an endpoint that was left out is over, one request in each `fail_timeout`
-    /// may try it, until one succeeds: the others don't wait for the outcome.
-    pub(super) fn may_serve(&self, patience: Patience) -> bool {
-        let until = self.out_until.load(Ordering::Relaxed);
-        if until == 0 {
-            return true;
-        }
-        let now = clock::now();
-        if now < until {
-            return false;
-        }
-        let again = now.saturating_add(micros(patience.fail_timeout));
-        self.out_until
-            .compare_exchange(until, again, Ordering::Relaxed, Ordering::Relaxed)
-            .is_ok()
+    /// Whether a request may go there now. Asked last, and only if one will: it may be the one that
+    /// tries an endpoint which was left out, and this takes the turn.
+    pub(crate) fn may_serve(&self, patience: &Patience, now: u64) -> bool {
+        self.mode() == Mode::Up && self.serves(patience, now)
+    }
+
+    /// The same for a request of a session that belongs to this endpoint.
+    pub(crate) fn may_serve_session(&self, patience: &Patience, now: u64) -> bool {
+        self.mode() != Mode::Maintenance && self.serves(patience, now)
+    }
+
+    fn serves(&self, patience: &Patience, now: u64) -> bool {
+        self.probe.may_serve() && self.passive.may_serve(patience, now)
+    }
+
+    /// Whether a request may go there when no endpoint is well, and any has to do. One that waits for its
+    /// first check was never seen to serve.
+    pub(crate) fn may_be_asked(&self) -> bool {
+        self.mode() == Mode::Up && self.verdict() != Verdict::Doubted
+    }
+
+    /// Whether nothing speaks against it. Changes nothing, so any number may be looked at.
+    pub(crate) fn is_well(&self, patience: &Patience) -> bool {
+        self.mode() == Mode::Up
+            && self.probe.may_serve()
+            && !self.is_out(patience)
+            && self.address.load().is_some()
+    }
+
+    /// Whether it is left out because requests have failed, and none has succeeded since.
+    pub(crate) fn is_out(&self, patience: &Patience) -> bool {
+        self.passive.is_out(patience)
     }
 
     /// Notes a success of a request that was sent at `began`; whether the endpoint is back by it.
     ///
-    /// An answer to a request from before the endpoint was left out is no news: another thread may
-    /// just have seen it die.
-    pub(crate) fn succeeded(&self, patience: Patience, began: u64) -> bool {
-        // Read first: this is called for every response, and a store would take the line from
-        // other threads.
-        if self.fails.load(Ordering::Relaxed) != 0 {
-            self.fails.store(0, Ordering::Relaxed);
+    /// An answer to a request from before the endpoint was left out is no news.
+    pub(crate) fn succeeded(&self, patience: &Patience, now: u64, began: u64) -> bool {
+        let back = self.passive.succeeded(patience, now, began);
+        if back {
+            self.entered_service(now);
         }
-        let until = self.out_until.load(Ordering::Relaxed);
-        let since = until.saturating_sub(micros(patience.fail_timeout));
-        let news = until != 0 && began >= since;
-        news && self
-            .out_until
-            .compare_exchange(until, 0, Ordering::Relaxed, Ordering::Relaxed)
-            .is_ok()
+        back
     }
 
-    /// Notes a failure.
-    pub(crate) fn failed(&self, patience: Patience) -> Failed {
-        if patience.max_fails == 0 {
-            return Failed::Counted;
-        }
-        let now = clock::now();
-        let window = micros(patience.fail_timeout);
-        let from = self.counted_from.load(Ordering::Relaxed);
-        if now.saturating_sub(from) > window {
-            self.counted_from.store(now, Ordering::Relaxed);
-            self.fails.store(0, Ordering::Relaxed);
-        }
-        let fails = self.fails.fetch_add(1, Ordering::Relaxed).saturating_add(1);
-        let still_out = self.out_until.load(Ordering::Relaxed) != 0;
-        if fails < patience.max_fails && !still_out {
-            return Failed::Counted;
-        }
-        let before = self
-            .out_until
-            .swap(now.saturating_add(window), Ordering::Relaxed);
-        if before == 0 {
-            Failed::LeftOut
+    /// Notes a failure of a request that was sent at `began`.
+    ///
+    /// `may_leave` tells whether one more endpoint of the upstream may be left out. It is asked only
+    /// when this one would be; of two that fail at the same moment each may be the last that may.
+    pub(crate) fn failed(
+        &self,
+        patience: &Patience,
+        now: u64,
+        began: u64,
+        may_leave: impl FnOnce() -> bool,
+    ) -> Failed {
+        self.load.failed();
+        self.passive.failed(patience, now, began, may_leave)
+    }
+
+    /// The configuration has checks for it. If it had before, what they said stays; else it is
+    /// served until a check says otherwise, or, if `pessimistic`, not until one has succeeded.
+    pub(crate) fn expect_probe(&self, pessimistic: bool) {
+        self.probe.expect(if pessimistic {
+            Verdict::Doubted
         } else {
-            Failed::Counted
+            Verdict::Hoped
+        });
+    }
+
+    /// The configuration has no checks for it any more.
+    pub(crate) fn forget_probe(&self) {
+        self.probe.forget();
+    }
+
+    /// Notes what a check has found, by one task at a time; what it has changed.
+    pub(crate) fn probed(&self, check: Check, thresholds: Thresholds) -> Option<Turned> {
+        let (now, before) = (check.at, self.probe.verdict());
+        let turned = self.probe.noted(check, thresholds);
+        // At its first success an endpoint that was there from the start starts no slower for the
+        // checks than it would without.
+        let from_the_start =
+            before == Verdict::Doubted && self.entered.load(Ordering::Relaxed) == 0;
+        if turned == Some(Turned::Well) && !from_the_start {
+            self.entered_service(now);
+        }
+        turned
+    }
+
+    /// What the checks say.
+    pub(crate) fn verdict(&self) -> Verdict {
+        self.probe.verdict()
+    }
+
+    /// The last check, if there was one.
+    pub(crate) fn last_check(&self) -> Option<Arc<Check>> {
+        self.probe.last()
+    }
+
+    pub(crate) fn mode(&self) -> Mode {
+        match self.mode.load(Ordering::Relaxed) {
+            1 => Mode::Drain,
+            2 => Mode::Maintenance,
+            _ => Mode::Up,
+        }
+    }
+
+    /// Sets what the operator wants; what it was before.
+    pub(crate) fn set_mode(&self, mode: Mode, now: u64) -> Mode {
+        let before = self.mode();
+        self.mode.store(mode as u8, Ordering::Relaxed);
+        // Who was drained has served its sessions: it is warm.
+        if before == Mode::Maintenance && mode == Mode::Up {
+            self.entered_service(now);
+        }
+        before
+    }
+
+    /// It serves from now on, and starts slowly. Not for those that are there when the gateway
+    /// starts: somebody has to take the load.
+    pub(crate) fn entered_service(&self, now: u64) {
+        self.entered.store(now, Ordering::Relaxed);
+    }
+
+    /// Which part of its share of requests it should have: from 0.1, when it has just come into
+    /// service, to 1.0 after `slow_start`.
+    pub(crate) fn ease(&self, now: u64, slow_start: Duration) -> f64 {
+        let entered = self.entered.load(Ordering::Relaxed);
+        if entered == 0 || slow_start.is_zero() {
+            return 1.0;
+        }
+        let served = now.saturating_sub(entered) as f64;
+        let part = served / micros(slow_start).max(1) as f64;
+        LEAST_EASE + (1.0 - LEAST_EASE) * part.min(1.0)
+    }
+
+    /// In a word.
+    pub(crate) fn status(&self, patience: &Patience, slow_start: Duration, now: u64) -> Status {
+        match self.mode() {
+            Mode::Maintenance => return Status::Maintenance,
+            Mode::Drain => return Status::Draining,
+            Mode::Up => {}
+        }
+        if self.address.load().is_none() {
+            return Status::Unresolved;
+        }
+        match self.verdict() {
+            Verdict::Ill => return Status::Unhealthy,
+            Verdict::Doubted => return Status::Unchecked,
+            Verdict::Unchecked | Verdict::Hoped | Verdict::Well => {}
+        }
+        if let Some(until) = self.passive.out_until(patience) {
+            return Status::LeftOut { until };
+        }
+        if self.ease(now, slow_start) < 1.0 {
+            return Status::SlowStart;
+        }
+        Status::Up
+    }
+}
+
+impl Status {
+    /// As it is written in the admin API.
+    pub(crate) fn as_str(self) -> &'static str {
+        match self {
+            Self::Up => "up",
+            Self::SlowStart => "slow_start",
+            Self::LeftOut { .. } => "left_out",
+            Self::Unhealthy => "unhealthy",
+            Self::Unchecked => "unchecked",
+            Self::Draining => "draining",
+            Self::Maintenance => "maintenance",
+            Self::Unresolved => "unresolved",
         }
     }
 }
 
-fn micros(period: Duration) -> u64 {
-    u64::try_from(period.as_micros()).unwrap_or(u64::MAX)
-}
+/// A little traffic from the first moment on, or the endpoint would never get warm.
+const LEAST_EASE: f64 = 0.1;
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-
-    const LONG: Patience = Patience {
-        max_fails: 2,
-        fail_timeout: Duration::from_secs(3600),
-    };
-    const SHORT: Patience = Patience {
-        max_fails: 1,
-        fail_timeout: Duration::ZERO,
-    };
-
-    #[test]
-    fn an_endpoint_is_left_out_after_its_last_permitted_failure() {
-        let state = State::default();
-        assert_eq!(state.failed(LONG), Failed::Counted);
-        assert!(state.may_serve(LONG));
-        assert_eq!(state.failed(LONG), Failed::LeftOut);
-        assert!(!state.may_serve(LONG));
-        assert_eq!(state.failed(LONG), Failed::Counted, "it is news only once");
-    }
-
-    #[test]
-    fn a_success_forgets_the_failures_before() {
-        let state = State::default();
-        state.failed(LONG);
-        assert!(
-            !state.succeeded(LONG, clock::now()),
-            "it had not been left out"
-        );
-        state.failed(LONG);
-        assert!(state.may_serve(LONG));
-        state.failed(LONG);
-        assert!(state.succeeded(LONG, clock::now()));
-        assert!(state.may_serve(LONG));
-    }
-
-    #[test]
-    fn an_answer_to_an_earlier_request_does_not_bring_an_endpoint_back() {
-        let state = State::default();
-        let began = clock::now();
-        std::thread::sleep(Duration::from_millis(1));
-        assert_eq!(
-            state.failed(Patience {
-                max_fails: 1,
-                ..LONG
-            }),
-            Failed::LeftOut
-        );
-        assert!(!state.succeeded(LONG, began));
-        assert!(!state.may_serve(LONG));
-    }
-
-    #[test]
-    fn one_request_at_a_time_tries_an_endpoint_whose_time_is_over() {
-        let state = State::default();
-        state.failed(SHORT);
-        assert!(state.may_serve(LONG), "its time is over at once");
-        assert!(!state.may_serve(LONG), "the first one is still trying");
-    }
-
-    #[test]
-    fn without_a_limit_nothing_is_ever_left_out() {
-        let state = State::default();
-        let patience = Patience {
-            max_fails: 0,
-            fail_timeout: Duration::from_secs(3600),
-        };
-        for _ in 0..100 {
-            assert_eq!(state.failed(patience), Failed::Counted);
-        }
-        assert!(state.may_serve(patience));
-    }
-}
+mod tests;

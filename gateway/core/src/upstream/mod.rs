@@ -1,17 +1,40 @@
 //! Named groups of endpoints, and which of them serves a request.
 //!
-//! [`Cluster`] is one upstream as a configuration describes it, made anew at each reload; what is
-//! known about an endpoint ([`endpoint::State`]: its failures, its address) is a resource that
-//! outlives the configuration.
+//! * [`cluster`]: an upstream as a configuration describes it, made anew at each reload.
+//! * [`roster`]: which endpoints it has: written, discovered, changed by an operator.
+//! * [`members`]: the endpoints of one moment, and which of them serves a request; [`balance`]: by which
+//!   policy; [`sticky`]: whose session is where.
+//! * [`endpoint`]: what is known about an endpoint: its address, load, failures, checks. A resource that
+//!   outlives the configuration.
+//! * [`breaker`], [`budget`], [`queue`]: when a request is not sent, not sent again, or not yet.
+//! * [`discovery`], [`resolve`], [`health`]: what runs beside the requests; [`tend`] runs it.
+//! * [`peer`]: how Pingora is told to reach an endpoint.
 
+pub(crate) mod balance;
+pub(crate) mod breaker;
+pub(crate) mod budget;
 pub(crate) mod clock;
 mod cluster;
+pub(crate) mod discovery;
 pub(crate) mod endpoint;
+pub(crate) mod health;
+mod latency;
+mod members;
 mod peer;
-pub(crate) mod resolve;
-mod rotation;
+mod queue;
+mod resolve;
+mod roster;
+pub(crate) mod sticky;
+mod tend;
+mod window;
 
 pub(crate) use self::{
-    cluster::{Cluster, Settings, Share, Tried, Turns},
-    endpoint::Endpoint,
+    cluster::{
+        BalanceBy, Breaking, Cluster, MOST, Plan, Retries, Settings, Shared, Signing, Sticky,
+    },
+    members::{Endpoint, Lease, Members, Picked, Tried, Want},
+    peer::{Tls, Transport},
+    queue::Turned,
+    roster::{Change, Listed, Location, Origin},
+    tend::{first_pass, tend},
 };

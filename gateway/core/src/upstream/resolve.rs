@@ -6,95 +6,150 @@
 use std::{net::SocketAddr, sync::Arc, time::Duration};
 
 use log::{info, warn};
-use tokio::{net::lookup_host, task::JoinSet, time::timeout};
+use tokio::{task::JoinSet, time::timeout};
 
-use super::{Cluster, endpoint::Endpoint};
+use super::{
+    discovery::{Addresses, Found, Resolver, Source, addresses, follow},
+    endpoint::State,
+};
 
 /// How long start and reload wait for names, before they go on without.
 const FIRST_WAIT: Duration = Duration::from_secs(3);
 
-/// How long one question may take.
-const LOOKUP: Duration = Duration::from_secs(5);
+/// An endpoint that has a name to resolve.
+#[derive(Clone)]
+pub(crate) struct Named {
+    pub(crate) upstream: Arc<str>,
+    /// As it is written: `product-1:8080`.
+    pub(crate) endpoint: Arc<str>,
+    pub(crate) host: String,
+    pub(crate) port: u16,
+    /// Where the address is kept.
+    pub(crate) state: Arc<State>,
+}
 
-/// How soon a name is asked again that did not resolve.
-const RETRY: Duration = Duration::from_secs(1);
-
-/// How soon a name is asked again that did.
-const REFRESH: Duration = Duration::from_secs(10);
-
-/// Asks for all names once, and waits a little for the answers.
-pub(crate) async fn first_pass(clusters: &[Arc<Cluster>]) {
-    let mut lookups = JoinSet::new();
-    for (cluster, number) in named(clusters) {
-        lookups.spawn(async move { lookup(&cluster, number).await });
+impl Named {
+    /// Asks once.
+    pub(crate) async fn resolve(&self, resolver: &Resolver) {
+        if let Ok(look) = self.source(resolver).look().await {
+            self.found(&look.endpoints);
+        }
     }
-    let all = async { while lookups.join_next().await.is_some() {} };
-    if timeout(FIRST_WAIT, all).await.is_err() {
-        warn!("names of endpoints are still being resolved: starting without them");
+
+    /// Asks again whenever the answer is too old, for as long as it is polled.
+    pub(crate) async fn follow(self, resolver: Resolver) {
+        let source = Arc::new(self.source(&resolver));
+        follow(source, |found| self.found(&found)).await;
     }
-    for (cluster, number) in named(clusters) {
-        let endpoint = cluster.endpoint(number);
-        if endpoint.state.address().is_none() {
-            warn!(
-                "endpoint is down: upstream={} endpoint={} reason=its name does not resolve",
-                cluster.name, endpoint.name
+
+    fn source(&self, resolver: &Resolver) -> Addresses {
+        let described = format!("upstream={} endpoint={}", self.upstream, self.endpoint);
+        Addresses::new(described, &self.host, self.port, resolver.clone())
+    }
+
+    fn found(&self, found: &[Found]) {
+        if let Some(address) = choose(self.state.address(), &addresses(found))
+            && self.state.found(address)
+        {
+            info!(
+                "endpoint has an address: upstream={} endpoint={} address={address}",
+                self.upstream, self.endpoint
             );
         }
     }
 }
 
-/// Asks again and again, for as long as it is polled.
-pub(crate) async fn keep_resolving(clusters: Vec<Arc<Cluster>>) {
-    let mut lookups = JoinSet::new();
-    for (cluster, number) in named(&clusters) {
-        lookups.spawn(async move {
-            loop {
-                let known = cluster.endpoint(number).state.address().is_some();
-                tokio::time::sleep(if known { REFRESH } else { RETRY }).await;
-                lookup(&cluster, number).await;
-            }
-        });
-    }
-    while lookups.join_next().await.is_some() {}
-}
-
-/// The endpoints that have a name to resolve.
-fn named(clusters: &[Arc<Cluster>]) -> impl Iterator<Item = (Arc<Cluster>, u16)> {
-    clusters.iter().flat_map(|cluster| {
-        let numbers = cluster
-            .endpoints
-            .iter()
-            .zip(0..)
-            .filter(|(endpoint, _)| is_name(endpoint));
-        numbers.map(|(_, number)| (Arc::clone(cluster), number))
-    })
-}
-
-fn is_name(endpoint: &Endpoint) -> bool {
-    endpoint.host.parse::<std::net::IpAddr>().is_err()
-}
-
-async fn lookup(cluster: &Cluster, number: u16) {
-    let endpoint = cluster.endpoint(number);
-    let answer = timeout(LOOKUP, lookup_host((endpoint.host.as_str(), endpoint.port))).await;
-    let Ok(Ok(addresses)) = answer else { return };
-    let addresses: Vec<SocketAddr> = addresses.collect();
-    let known = endpoint.state.address();
+/// The address to use, of those that a name has.
+fn choose(known: Option<SocketAddr>, found: &[SocketAddr]) -> Option<SocketAddr> {
     // An address that still is among the answers stays, so that connections to it are kept.
-    if known.is_some_and(|known| addresses.contains(&known)) {
-        return;
-    }
+    let stays = known.filter(|known| found.contains(known));
     // Servers that bind to all of IPv4 only are common where names have addresses of both families.
-    let first = addresses
-        .iter()
-        .find(|address| address.is_ipv4())
-        .or_else(|| addresses.first());
-    if let Some(address) = first
-        && endpoint.state.found(*address)
-    {
-        info!(
-            "endpoint has an address: upstream={} endpoint={} address={address}",
-            cluster.name, endpoint.name
+    let first = || found.iter().find(|address| address.is_ipv4());
+    stays
+        .or_else(|| first().copied())
+        .or_else(|| found.first().copied())
+}
+
+/// Asks for all names once, waits a little for the answers, and warns of those that have no address.
+pub(crate) async fn first_answers(resolver: &Resolver, all: &[Named]) {
+    let mut lookups = JoinSet::new();
+    for named in all {
+        let (named, resolver) = (named.clone(), resolver.clone());
+        lookups.spawn(async move { named.resolve(&resolver).await });
+    }
+    let answers = async { while lookups.join_next().await.is_some() {} };
+    if timeout(FIRST_WAIT, answers).await.is_err() {
+        warn!("names of endpoints are still being resolved: starting without them");
+    }
+    for named in all.iter().filter(|named| named.state.address().is_none()) {
+        warn!(
+            "endpoint is down: upstream={} endpoint={} reason=its name does not resolve",
+            named.upstream, named.endpoint
         );
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::config::ResolverConfig;
+
+    fn parsed(addresses: &[&str]) -> Vec<SocketAddr> {
+        let parse = |address: &&str| address.parse().expect("an address");
+        addresses.iter().map(parse).collect()
+    }
+
+    #[test]
+    fn an_address_that_is_still_among_the_answers_stays() {
+        let found = parsed(&["10.0.0.1:80", "10.0.0.2:80", "[::1]:80"]);
+        for known in &found {
+            assert_eq!(choose(Some(*known), &found), Some(*known));
+        }
+    }
+
+    #[test]
+    fn an_address_that_is_gone_gives_way_to_one_of_ipv4() {
+        let gone = parsed(&["10.0.0.9:80"]);
+        let found = parsed(&["[::1]:80", "10.0.0.1:80", "10.0.0.2:80"]);
+        assert_eq!(choose(Some(gone[0]), &found), Some(found[1]));
+        assert_eq!(choose(None, &found), Some(found[1]));
+        assert_eq!(
+            choose(None, &found[..1]),
+            Some(found[0]),
+            "better than none"
+        );
+    }
+
+    #[tokio::test]
+    async fn a_name_that_does_not_resolve_keeps_the_address_that_it_had() {
+        let known = "10.0.0.9:80".parse().expect("an address");
+        let named = Named {
+            upstream: "app".into(),
+            endpoint: "no..name:80".into(),
+            host: "no..name".to_owned(),
+            port: 80,
+            state: Arc::default(),
+        };
+        let resolver = Resolver::new(&ResolverConfig::default());
+        named.resolve(&resolver).await;
+        assert_eq!(named.state.address(), None);
+        named.state.found(known);
+        named.resolve(&resolver).await;
+        assert_eq!(named.state.address(), Some(known));
+    }
+
+    #[tokio::test]
+    async fn an_endpoint_on_this_machine_is_found_at_once() {
+        let named = Named {
+            upstream: "app".into(),
+            endpoint: "localhost:80".into(),
+            host: "localhost".to_owned(),
+            port: 80,
+            state: Arc::default(),
+        };
+        let resolver = Resolver::new(&ResolverConfig::default());
+        first_answers(&resolver, std::slice::from_ref(&named)).await;
+        let found = named.state.address().expect("every machine has one");
+        assert!(found.ip().is_loopback() && found.port() == 80, "{found}");
     }
 }

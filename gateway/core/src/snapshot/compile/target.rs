@@ -9,11 +9,15 @@ use http::{HeaderName, HeaderValue, StatusCode};
 use super::{Clusters, Compiler};
 use crate::{
     config::{
-        At, Entries, MAX_FIXED_FILE, Redirect, Respond, Route, Upstream,
+        self, At, Entries, MAX_FIXED_FILE, Redirect, Respond, Route, Upstream,
         diagnostic::{Diagnostic, Problems, nearest, suggestion},
     },
     route::PathPattern,
-    snapshot::{Fixed, FixedBody, Redirection, Target},
+    snapshot::{
+        Destination, Fixed, FixedBody, Forward, Redirection, Target,
+        shaping::{Mirror, Split},
+    },
+    upstream::Cluster,
 };
 
 /// Compiles targets, and remembers which upstreams they name.
@@ -36,22 +40,33 @@ impl<'a> Targets<'a> {
     pub(super) fn of(&mut self, route: &At<Route>, problems: &mut Problems) -> Option<Target> {
         let Route {
             upstream,
+            split,
             redirect,
             respond,
             ..
         } = &route.value;
-        let choice = "expected one of `upstream`, `redirect`, `respond`";
-        match (upstream, redirect, respond) {
-            (Some(name), None, None) => self.upstream(name, problems),
-            (None, Some(redirect), None) => self
+        let choice = "expected one of `upstream`, `split`, `redirect`, `respond`";
+        if upstream.is_none() && split.is_none() && (redirect.is_some() || respond.is_some()) {
+            Self::without_upstream(&route.value, problems);
+        }
+        match (upstream, split, redirect, respond) {
+            (Some(name), None, None, None) => {
+                let to = self.upstream(name, problems).map(Destination::One);
+                self.forward(&route.value, to, problems)
+            }
+            (None, Some(split), None, None) => {
+                let to = self.split(&split.value, problems);
+                self.forward(&route.value, to, problems)
+            }
+            (None, None, Some(redirect), None) => self
                 .redirection(route, redirect, problems)
                 .map(Target::Redirect),
-            (None, None, Some(respond)) => {
+            (None, None, None, Some(respond)) => {
                 self.fixed(&respond.value, problems).map(Target::Respond)
             }
             // One that is wrong, or misspelt, has been told.
-            (None, None, None) if problems.has_errors() && self.is_meant(route) => None,
-            (None, None, None) => {
+            (None, None, None, None) if problems.has_errors() && self.is_meant(route) => None,
+            (None, None, None, None) => {
                 problems.push(
                     Diagnostic::error("this route has no target")
                         .at(route)
@@ -77,7 +92,7 @@ impl<'a> Targets<'a> {
             .entries(route.node)
             .iter()
             .filter_map(|(key, _)| document.text(*key));
-        names.any(|name| nearest(name, &["upstream", "redirect", "respond"]).is_some())
+        names.any(|name| nearest(name, &["upstream", "split", "redirect", "respond"]).is_some())
     }
 
     /// Warns of upstreams that no route leads to.
@@ -91,10 +106,65 @@ impl<'a> Targets<'a> {
         }
     }
 
-    fn upstream(&mut self, name: &At<String>, problems: &mut Problems) -> Option<Target> {
+    /// What leads to upstreams, from the route's other keys.
+    fn forward(
+        &mut self,
+        route: &Route,
+        to: Option<Destination>,
+        problems: &mut Problems,
+    ) -> Option<Target> {
+        let mirror = match &route.mirror {
+            Some(mirror) => {
+                let cluster = self.upstream(&mirror.value.upstream, problems);
+                Some((cluster?, Mirror::new(&mirror.value)))
+            }
+            None => None,
+        };
+        Some(Target::Upstream(Forward {
+            to: to?,
+            mirror,
+            timeout: route.timeout.as_ref().map(|timeout| timeout.value.0),
+            retry_unsafe: route
+                .retry_unsafe
+                .as_ref()
+                .is_some_and(|unsafe_too| unsafe_too.value),
+        }))
+    }
+
+    fn split(&mut self, split: &config::Split, problems: &mut Problems) -> Option<Destination> {
+        let parts = split.to.iter();
+        let clusters: Vec<_> = parts
+            .map(|part| Some((self.upstream(&part.upstream, problems)?, part.weight)))
+            .collect();
+        let clusters: Option<Box<[_]>> = clusters.into_iter().collect();
+        let parts = split.to.iter();
+        Some(Destination::Split {
+            split: Split::new(parts.map(|part| (part.upstream.value.as_str(), part.weight))),
+            by: split.by.as_ref().map(|by| by.0.clone()),
+            clusters: clusters?,
+        })
+    }
+
+    /// Tells of keys that only a route to an upstream has a use for.
+    fn without_upstream(route: &Route, problems: &mut Problems) {
+        let keys = [
+            ("mirror", route.mirror.as_ref().map(|key| key.node)),
+            ("timeout", route.timeout.as_ref().map(|key| key.node)),
+            (
+                "retry_unsafe",
+                route.retry_unsafe.as_ref().map(|key| key.node),
+            ),
+        ];
+        for (key, node) in keys {
+            let message = format!("`{key}` has no effect on a route that leads to no upstream");
+            problems.extend(node.map(|node| Diagnostic::error(message).at(node)));
+        }
+    }
+
+    fn upstream(&mut self, name: &At<String>, problems: &mut Problems) -> Option<Arc<Cluster>> {
         self.used.insert(name.value.clone());
         if let Some(cluster) = self.clusters.get(&name.value) {
-            return Some(Target::Upstream(Arc::clone(cluster)));
+            return Some(Arc::clone(cluster));
         }
         let known = self.written();
         // An upstream that is there, but wrong, has been told.

@@ -1,44 +1,94 @@
 //! Upstreams, from what is written of them.
 
-use std::{collections::HashMap, net::SocketAddr, sync::Arc};
+use std::{collections::HashMap, sync::Arc, time::Duration};
 
-use edgeway_sdk::Resources;
+use edgeway_sdk::{Resources, Template};
 
-use super::{Clusters, Compiler};
+use super::{Clusters, Compiler, tls};
 use crate::{
     config::{
-        At, Balance, Endpoint, Entries, Upstream,
-        diagnostic::{Diagnostic, Problems},
+        self, At, Endpoint, Entries, Percent, Protocol, Signing as Written, Upstream,
+        diagnostic::{Diagnostic, Problems, nearest},
     },
-    upstream::{self, Cluster, Settings, Share, Turns, endpoint::Patience},
+    upstream::{
+        self, BalanceBy, Breaking, Cluster, MOST, Plan, Retries, Settings, Signing, Sticky,
+        Transport,
+        balance::Policy,
+        breaker, budget,
+        discovery::{self, Resolver},
+        endpoint::{ErrorRate, Patience},
+        health::{Check, Connectors},
+        sticky::{Cookie, Key},
+    },
 };
 
 pub(super) fn compile(
     compiler: Compiler<'_>,
     upstreams: &Entries<Upstream>,
+    resolver: &Resolver,
     problems: &mut Problems,
 ) -> Clusters {
     let mut clusters = Clusters::new();
     for (name, upstream) in upstreams {
-        // Endpoints that are wrong were left out, which has been told then.
-        let written = compiler.document.elements(upstream.endpoints.node).len();
-        if written == upstream.endpoints.value.len() {
-            enough(name, &upstream.endpoints.value, problems);
+        let before = problems.errors();
+        endpoints(compiler, name, upstream, problems);
+        let plan = plan(compiler, name, upstream, resolver, problems);
+        if let Some(plan) = plan.filter(|_| problems.errors() == before) {
+            let cluster = Cluster::new(plan, compiler.resources);
+            clusters.insert(name.value.clone(), Arc::new(cluster));
         }
-        differ(&upstream.endpoints.value, problems);
-        clusters.insert(
-            name.value.clone(),
-            Arc::new(cluster(&name.value, upstream, compiler.resources)),
-        );
     }
     clusters
 }
 
-/// How many endpoints an upstream can have. They are numbered by 16 bits.
-const MOST: usize = 10_000;
+/// Tells what is wrong with the endpoints of an upstream.
+fn endpoints(
+    compiler: Compiler<'_>,
+    name: &At<String>,
+    upstream: &Upstream,
+    problems: &mut Problems,
+) {
+    let Some(endpoints) = &upstream.endpoints else {
+        // What is wrong, or misspelt, has been told.
+        let told = problems.has_errors() && are_meant(compiler, name);
+        if upstream.discover.is_none() && !told {
+            let message = format!("the upstream `{}` has no endpoints", name.value);
+            let help = "list them in `endpoints`, or say in `discover` where they are found";
+            problems.push(Diagnostic::error(message).at(name).help(help));
+        }
+        return;
+    };
+    // Endpoints that are wrong were left out, which has been told then.
+    let written = compiler.document.elements(endpoints.node).len();
+    if written == endpoints.value.len() {
+        enough(name, upstream, &endpoints.value, problems);
+    }
+    differ(&endpoints.value, problems);
+}
 
-fn enough(name: &At<String>, endpoints: &[At<Endpoint>], problems: &mut Problems) {
-    if endpoints.is_empty() {
+/// Whether endpoints are written in an upstream, as well as they may be.
+fn are_meant(compiler: Compiler<'_>, name: &At<String>) -> bool {
+    let document = compiler.document;
+    let all = document
+        .entry(document.root(), "upstreams")
+        .map(|(_, all)| document.entries(all));
+    let mut entries = all.into_iter().flatten();
+    let own = entries.find(|(key, _)| *key == name.node);
+    let keys = own.map(|(_, upstream)| document.entries(*upstream));
+    let mut words = keys
+        .into_iter()
+        .flatten()
+        .filter_map(|(key, _)| document.text(*key));
+    words.any(|word| nearest(word, &["endpoints", "discover"]).is_some())
+}
+
+fn enough(
+    name: &At<String>,
+    upstream: &Upstream,
+    endpoints: &[At<Endpoint>],
+    problems: &mut Problems,
+) {
+    if endpoints.is_empty() && upstream.discover.is_none() {
         let message = format!("the upstream `{}` has no endpoints", name.value);
         problems.push(Diagnostic::error(message).at(name));
     }
@@ -50,7 +100,8 @@ fn enough(name: &At<String>, endpoints: &[At<Endpoint>], problems: &mut Problems
         );
         problems.push(Diagnostic::error(message).at(name));
     }
-    if !endpoints.is_empty() && endpoints.iter().all(|endpoint| endpoint.value.backup) {
+    let all_backups = endpoints.iter().all(|endpoint| endpoint.value.backup);
+    if !endpoints.is_empty() && all_backups && upstream.discover.is_none() {
         let message = format!("all endpoints of the upstream `{}` are backups", name.value);
         problems.push(
             Diagnostic::error(message)
@@ -74,61 +125,261 @@ fn differ(endpoints: &[At<Endpoint>], problems: &mut Problems) {
     }
 }
 
-fn cluster(name: &str, upstream: &Upstream, resources: &Resources) -> Cluster {
-    let Balance::RoundRobin = upstream.balance;
-    let endpoints = upstream
-        .endpoints
-        .value
-        .iter()
-        .take(MOST)
-        .map(|endpoint| member(name, &endpoint.value, resources))
-        .collect();
+/// The upstream without its endpoints; none if something in it is wrong, which has been told then.
+fn plan(
+    compiler: Compiler<'_>,
+    name: &At<String>,
+    upstream: &Upstream,
+    resolver: &Resolver,
+    problems: &mut Problems,
+) -> Option<Plan> {
+    let (policy, balance_by) = balance(&upstream.balance);
     let settings = Settings {
-        patience: Patience {
-            max_fails: upstream.max_fails,
-            fail_timeout: upstream.fail_timeout.0,
-        },
-        tries: upstream.tries.get(),
-        timeouts: upstream.timeouts.clone(),
+        policy,
+        balance_by,
+        transport: transport(compiler, upstream, problems)?,
+        patience: patience(name, upstream, problems),
+        failures: upstream.ejection.statuses.clone().into(),
+        max_ejected: upstream.ejection.max_ejected.0,
+        panic_below: upstream.ejection.panic_below.0,
+        last_resort: upstream.ejection.last_resort,
+        max_connections: upstream.max_connections,
+        queue: queue(upstream, problems),
+        slow_start: upstream
+            .slow_start
+            .map_or(Duration::ZERO, |period| period.0),
+        sticky: sticky(&name.value, upstream, problems),
+        breaker: upstream.breaker.as_ref().map(breaking),
+        retries: retries(&upstream.retries),
         host: upstream.host.clone(),
         hide_headers: upstream
             .hide_headers
             .iter()
             .map(|header| header.0.clone())
             .collect(),
+        live_changes: upstream.live_changes,
     };
-    let turn = |tier: &str| resources.shared(&format!("{name}/{tier}"), Default::default);
-    let turns = Turns {
-        primary: turn("primary"),
-        backup: turn("backup"),
-    };
-    Cluster::new(name.into(), endpoints, settings, turns)
+    let check = check(upstream, compiler.resources, problems);
+    let source = upstream.discover.as_ref().map(|discover| {
+        discovered(compiler, discover, problems);
+        discovery::source(&name.value, &discover.value, compiler.folder, resolver)
+    });
+    let written = upstream
+        .endpoints
+        .iter()
+        .flat_map(|endpoints| &endpoints.value);
+    Some(Plan {
+        name: name.value.clone(),
+        settings,
+        source,
+        check,
+        written: written
+            .map(|endpoint| {
+                upstream::Listed::written(&endpoint.value, upstream::Origin::Configuration)
+            })
+            .collect(),
+    })
 }
 
-fn member(
-    upstream: &str,
-    endpoint: &Endpoint,
-    resources: &Resources,
-) -> (upstream::Endpoint, Share) {
-    let name = endpoint.address.to_string();
-    let state = resources.shared(
-        &format!("{upstream}/{name}"),
-        upstream::endpoint::State::default,
-    );
-    if let Ok(address) = endpoint.address.host.parse() {
-        state.found(SocketAddr::new(address, endpoint.address.port));
+fn balance(written: &config::Balance) -> (Policy, BalanceBy) {
+    let by = |template: &Template| BalanceBy::Value(template.clone());
+    match written {
+        config::Balance::RoundRobin => (Policy::RoundRobin, BalanceBy::Nothing),
+        config::Balance::LeastConnections => (Policy::LeastConnections, BalanceBy::Nothing),
+        config::Balance::LeastTime => (Policy::LeastTime, BalanceBy::Nothing),
+        config::Balance::RandomTwo => (Policy::RandomTwo, BalanceBy::Nothing),
+        config::Balance::IpHash => (Policy::Hash { bound: None }, BalanceBy::ClientAddress),
+        config::Balance::Hash(hash) => {
+            let bound = hash.bound.map(|bound| bound.0);
+            (Policy::Hash { bound }, by(&hash.by.0))
+        }
     }
-    let member = upstream::Endpoint {
-        name: name.into(),
-        host: endpoint.address.host.clone(),
-        port: endpoint.address.port,
-        state,
+}
+
+fn transport(
+    compiler: Compiler<'_>,
+    upstream: &Upstream,
+    problems: &mut Problems,
+) -> Option<Transport> {
+    let protocol = upstream.protocol.as_ref();
+    if let (Some(auto), None) = (
+        protocol.filter(|protocol| protocol.value == Protocol::Auto),
+        &upstream.tls,
+    ) {
+        let message = "`protocol: auto` needs `tls`: in the clear there is no choice of protocol";
+        problems.push(Diagnostic::error(message).at(auto));
+    }
+    let tls = match &upstream.tls {
+        Some(written) => {
+            unnamed(written, upstream, problems);
+            Some(tls::compile(compiler, written, problems)?)
+        }
+        None => None,
     };
-    (
-        member,
-        Share {
-            weight: endpoint.weight.get(),
-            backup: endpoint.backup,
+    Some(Transport {
+        protocol: protocol.map(|protocol| protocol.value).unwrap_or_default(),
+        tls,
+        timeouts: upstream.timeouts.clone(),
+    })
+}
+
+/// A socket in the file system has no name that a certificate could be for.
+fn unnamed(tls: &At<config::UpstreamTls>, upstream: &Upstream, problems: &mut Problems) {
+    if tls.value.name.is_some() {
+        return;
+    }
+    let endpoints = upstream
+        .endpoints
+        .iter()
+        .flat_map(|endpoints| &endpoints.value);
+    let mut sockets = endpoints.filter(|endpoint| endpoint.value.address.host().is_none());
+    if let Some(socket) = sockets.next() {
+        let message = "which name must the certificate of this endpoint have?";
+        problems.push(
+            Diagnostic::error(message)
+                .at(socket)
+                .help("write it as `name` in `tls`"),
+        );
+    }
+}
+
+fn patience(name: &At<String>, upstream: &Upstream, problems: &mut Problems) -> Patience {
+    let fail_timeout = upstream.fail_timeout.0;
+    let longest = &upstream.ejection.max_fail_timeout;
+    if let Some(longest) = longest
+        .as_ref()
+        .filter(|longest| longest.value.0 < fail_timeout)
+    {
+        let message = format!(
+            "`max_fail_timeout` is shorter than the `fail_timeout` of `{}`, which is {fail_timeout:?}",
+            name.value
+        );
+        problems.push(Diagnostic::error(message).at(longest));
+    }
+    let rate = upstream.ejection.error_rate;
+    if rate.is_some_and(|rate| rate.above >= Percent::ALL) {
+        let message = format!("no error rate of `{}` can be above 100%", name.value);
+        problems.push(Diagnostic::error(message).at(name));
+    }
+    Patience {
+        max_fails: upstream.max_fails,
+        fail_timeout,
+        max_fail_timeout: longest
+            .as_ref()
+            .map_or(fail_timeout, |longest| longest.value.0),
+        error_rate: rate.map(|rate| ErrorRate {
+            share: rate.above.0,
+            min_requests: rate.min_requests.get(),
+        }),
+    }
+}
+
+fn queue(upstream: &Upstream, problems: &mut Problems) -> Option<(u32, Duration)> {
+    let queue = upstream.queue.as_ref()?;
+    let endpoints = upstream
+        .endpoints
+        .iter()
+        .flat_map(|endpoints| &endpoints.value);
+    let limited = upstream.max_connections.is_some()
+        || upstream.discover.is_some()
+        || endpoints
+            .clone()
+            .any(|endpoint| endpoint.value.max_connections.is_some());
+    if !limited {
+        let message = "`queue` has no effect: no endpoint has `max_connections`";
+        problems.push(Diagnostic::error(message).at(queue));
+    }
+    Some((queue.value.size.get(), queue.value.timeout.0))
+}
+
+fn sticky(name: &str, upstream: &Upstream, problems: &mut Problems) -> Option<Sticky> {
+    let written = upstream.sticky.as_ref()?;
+    let signing = match written.value.signing() {
+        Some(Written::Given(secret)) => {
+            Some(Signing(Some(Key::new(secret.reveal().as_bytes(), name))))
+        }
+        Some(Written::Random) => {
+            let message = "sessions will not be known to another gateway, nor after a restart";
+            let help = "give this one a `secret`, such as `env:STICKY_SECRET`";
+            problems.push(Diagnostic::warning(message).at(written).help(help));
+            Some(Signing(None))
+        }
+        None => None,
+    };
+    let signing = signing.unwrap_or(Signing(None));
+    Some(match &written.value {
+        config::Sticky::Cookie(cookie) => Sticky::Cookie(Cookie::new(cookie, name), signing),
+        config::Sticky::Header(header) => Sticky::Header {
+            name: header.name.0.clone(),
+            ttl: header.ttl.0,
+            signing,
         },
-    )
+        config::Sticky::Hash(by) => Sticky::Hash(by.0.clone()),
+    })
+}
+
+fn breaking(written: &config::Breaker) -> Breaking {
+    Breaking {
+        rules: breaker::Rules {
+            window: written.window.0,
+            min_requests: written.min_requests.get(),
+            error_rate: written.error_rate.0,
+            open_for: written.open_for.0,
+            probes: written.probes.get(),
+        },
+        failures: written.statuses.clone().into(),
+    }
+}
+
+fn retries(written: &config::Retries) -> Retries {
+    Retries {
+        tries: written.tries.get(),
+        on: written.on.clone().into(),
+        timeout: written.timeout.map(|timeout| timeout.0),
+        backoff: written.backoff.0,
+        max_backoff: written.max_backoff.0,
+        budget: budget::Rules {
+            share: written.budget.0,
+            min_per_second: written.min_per_second,
+        },
+    }
+}
+
+fn check(
+    upstream: &Upstream,
+    resources: &Resources,
+    problems: &mut Problems,
+) -> Option<Arc<Check>> {
+    let written = upstream.health.as_ref()?;
+    let connectors = resources.shared("checks", Connectors::new);
+    match Check::compile(&written.value, &connectors) {
+        Ok(check) => Some(Arc::new(check)),
+        Err(wrong) => {
+            for problem in wrong {
+                problems.push(problem);
+            }
+            None
+        }
+    }
+}
+
+/// Tells what is wrong with a file of endpoints that is there. One that is not may come yet.
+fn discovered(compiler: Compiler<'_>, discover: &At<config::Discover>, problems: &mut Problems) {
+    let config::Discover::File { path, .. } = &discover.value else {
+        return;
+    };
+    let path = compiler.folder.join(path);
+    if !path.exists() {
+        let message = format!(
+            "there is no file `{}` yet: there are no endpoints until it comes",
+            path.display()
+        );
+        problems.push(Diagnostic::warning(message).at(discover));
+    } else if let Err(report) = discovery::read(&path) {
+        let message = format!(
+            "the endpoints in `{}` can't be read:\n{report}",
+            path.display()
+        );
+        problems.push(Diagnostic::error(message).at(discover));
+    }
 }

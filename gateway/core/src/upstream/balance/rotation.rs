@@ -10,7 +10,7 @@ use std::sync::{
 ///
 /// The cycle is written out beforehand, so that a pick is one atomic addition.
 #[derive(Debug)]
-pub(super) struct Rotation {
+pub(crate) struct Rotation {
     cycle: Box<[u16]>,
     turn: Arc<Turn>,
 }
@@ -24,8 +24,14 @@ const LONGEST: u64 = 1 << 16;
 
 impl Rotation {
     /// A cycle over `members`: an endpoint's number and its weight.
-    pub(super) fn new(members: &[(u16, u16)], turn: Arc<Turn>) -> Self {
+    pub(crate) fn new(members: &[(u16, u16)], turn: Arc<Turn>) -> Self {
         let weights = shortened(members);
+        if weights.iter().all(|(_, weight)| *weight == 1) {
+            return Self {
+                cycle: weights.iter().map(|(number, _)| *number).collect(),
+                turn,
+            };
+        }
         let total: i64 = weights.iter().map(|(_, weight)| weight).sum();
         let mut scores = vec![0; weights.len()];
         let mut cycle = Vec::with_capacity(usize::try_from(total).unwrap_or_default());
@@ -46,9 +52,31 @@ impl Rotation {
         }
     }
 
+    /// How many turns the cycle has.
+    pub(super) fn len(&self) -> usize {
+        self.cycle.len()
+    }
+
+    /// Uses up a turn: how many were before it.
+    pub(super) fn turn(&self) -> usize {
+        self.turn.0.fetch_add(1, Ordering::Relaxed)
+    }
+
+    /// Whose turn this one is. None if there are no members.
+    pub(super) fn at(&self, turn: usize) -> Option<usize> {
+        let place = turn.checked_rem(self.cycle.len())?;
+        Some(usize::from(self.cycle[place]))
+    }
+
+    /// Uses up a turn: how many were before it, and whose it is. None if there are no members.
+    pub(super) fn advance(&self) -> Option<(usize, usize)> {
+        let turn = self.turn();
+        Some((turn, self.at(turn)?))
+    }
+
     /// The next endpoint that `usable` accepts. Those that it refuses lose their turns, so that their
     /// share is spread over all others and does not fall to their neighbours.
-    pub(super) fn pick(&self, usable: impl Fn(u16) -> bool) -> Option<u16> {
+    pub(crate) fn pick(&self, usable: impl Fn(u16) -> bool) -> Option<u16> {
         if self.cycle.is_empty() {
             return None;
         }

@@ -1,0 +1,94 @@
+//! When a request is copied for its route's mirror.
+
+use std::sync::Arc;
+
+use bytes::Bytes;
+use log::debug;
+use pingora::http::RequestHeader;
+use pingora_proxy::Session;
+
+use super::{
+    ctx::Ctx,
+    mirror::{Connections, Copy},
+};
+use crate::{
+    snapshot::Target,
+    upstream::{Picked, Want, clock},
+};
+
+/// Begins a copy of a request that is about to be sent for the first time, if its route has a mirror
+/// and chance wills.
+pub(super) fn begin(
+    session: &mut Session,
+    request: &RequestHeader,
+    ctx: &mut Ctx,
+    connections: &Arc<Connections>,
+) {
+    let Target::Upstream(forward) = &ctx.route.target else {
+        return;
+    };
+    let Some((_, mirror)) = &forward.mirror else {
+        return;
+    };
+    let first = ctx.tries.as_ref().is_some_and(|tries| tries.count == 1);
+    // What a try before has collected would come again.
+    ctx.copy = None;
+    if !first || !mirror.sample.takes(rand::random()) {
+        return;
+    }
+    ctx.copy = Copy::new(request.clone(), mirror);
+    // Nothing more will come.
+    if session.is_body_empty() {
+        send(ctx, connections);
+    }
+}
+
+/// Adds a piece of the request's body; after the last one the copy is sent.
+pub(super) fn body(
+    piece: Option<&Bytes>,
+    end: bool,
+    ctx: &mut Ctx,
+    connections: &Arc<Connections>,
+) {
+    let Some(copy) = &mut ctx.copy else { return };
+    if let Some(piece) = piece {
+        copy.body(piece);
+    }
+    if end {
+        send(ctx, connections);
+    }
+}
+
+fn send(ctx: &mut Ctx, connections: &Arc<Connections>) {
+    let Target::Upstream(forward) = &ctx.route.target else {
+        return;
+    };
+    let (Some(copy), Some((cluster, mirror))) = (ctx.copy.take(), &forward.mirror) else {
+        return;
+    };
+    let want = Want {
+        tried: &[],
+        key: None,
+        session_key: None,
+        session: None,
+        now: clock::now(),
+    };
+    let picked = cluster.members().pick(&cluster.settings, want);
+    let Picked::Endpoint(lease) = picked else {
+        return;
+    };
+    let Some(peer) = lease.peer() else { return };
+    let (cluster, began) = (Arc::clone(cluster), clock::now());
+    copy.send(mirror, connections, peer, move |outcome| match outcome {
+        Ok(status) if cluster.settings.is_failure(status) => {
+            cluster.failed(&lease, began, &status.as_u16());
+        }
+        Ok(_) => cluster.succeeded(&lease, began),
+        Err(lost) => {
+            debug!("copy lost: upstream={} reason={lost}", cluster.name);
+            if lost.is_failure() {
+                cluster.failed(&lease, began, &lost);
+            }
+        }
+    });
+}

@@ -1,0 +1,28 @@
+//! Round robin, with endpoints that start slowly.
+
+use super::{Dice, Field, Tier};
+
+/// The next in turn that is usable and, if it should get less than its weight, has luck.
+///
+/// Those that are passed over lose their turns, so their share is spread over all others. When a whole
+/// cycle has led nowhere, chance is left out: a request is worth more than an exact share.
+pub(super) fn round_robin(tier: &Tier, field: &impl Field) -> Option<u16> {
+    let mut refused = None;
+    for _ in 0..tier.rotation.len() {
+        let (turn, place) = tier.rotation.advance()?;
+        // Among many turns of an endpoint that is down, few are of another.
+        if refused == Some(place) {
+            continue;
+        }
+        let candidate = tier.candidates.at(place);
+        if !Dice::new(tier.seed, turn).chance(candidate.ease(field)) {
+            continue;
+        }
+        if field.usable(candidate.number) {
+            return Some(candidate.number);
+        }
+        refused = Some(place);
+    }
+    let (_, place) = tier.rotation.advance()?;
+    tier.candidates.any(place, field)
+}
