@@ -260,6 +260,7 @@ fn check(folder: &Path, file: &Path) -> Finished {
     let output = command
         .env_clear()
         .env("EDGEWAY_JWT_SECRET", SECRET)
+        .env("STICKY_SECRET", SECRET)
         .output()
         .unwrap();
     Finished {

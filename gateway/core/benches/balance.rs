@@ -17,7 +17,10 @@ use std::{
     time::Instant,
 };
 
-use balance::{Field, Key, Member, Policy, Tier, hash};
+use balance::{
+    Field, Member, Policy, Tier,
+    key::{Key, hash},
+};
 
 /// The policies are no part of what the crate offers, and need nothing of it.
 #[path = "../src/upstream/balance/mod.rs"]

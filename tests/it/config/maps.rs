@@ -45,7 +45,7 @@ const FREE: [&str; 15] = [
 ];
 
 /// Maps that are one name with its value.
-const CHOICES: [&str; 3] = ["filters[]", "jwt.from[]", "access_log.to"];
+const CHOICES: [&str; 4] = ["filters[]", "jwt.from[]", "access_log.to", ".sticky"];
 
 impl Map {
     /// Whose keys its keys are.

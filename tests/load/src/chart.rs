@@ -3,7 +3,7 @@
 use std::fmt::Write;
 
 use crate::report::{JobReport, Report, Standing};
-use crate::scenario::Round;
+use crate::scenario::{Figure, Round};
 
 /// A whole SVG file, light background, no fonts or scripts from elsewhere.
 pub(crate) fn draw(report: &Report) -> String {
@@ -20,7 +20,7 @@ pub(crate) fn draw(report: &Report) -> String {
         "font-size=\"20\" font-weight=\"bold\" fill=\"#1f2933\"",
         report.title,
     );
-    for panel in &PANELS {
+    for panel in panels(report) {
         draw_panel(&mut svg, panel, report, bottom);
     }
     draw_names(&mut svg, report);
@@ -37,6 +37,13 @@ pub(crate) fn draw(report: &Report) -> String {
         );
     }
     svg + "</svg>\n"
+}
+
+fn panels(report: &Report) -> &'static [Panel] {
+    match report.compared_by {
+        Figure::Cpu => &BY_CPU,
+        Figure::P99 => &BY_P99,
+    }
 }
 
 struct Panel {
@@ -113,7 +120,7 @@ fn draw_names(svg: &mut String, report: &Report) {
         y += job_height(job);
     }
     for (standing, y) in placed(report) {
-        let at = (PANELS[0].x - 10.0, y + BAR - 5.0);
+        let at = (panels(report)[0].x - 10.0, y + BAR - 5.0);
         text(
             svg,
             at,
@@ -164,7 +171,7 @@ fn thousands(value: f64) -> String {
     format!("{:.1} k", value / 1e3)
 }
 
-const PANELS: [Panel; 3] = [
+const BY_CPU: [Panel; 3] = [
     Panel {
         title: "CPU per request, µs (less is better)",
         x: 184.0,
@@ -182,6 +189,26 @@ const PANELS: [Panel; 3] = [
         x: 736.0,
         figure: |round| round.p99_us,
         show: |value| format!("{:.2}", value / 1e3),
+    },
+];
+const BY_P99: [Panel; 3] = [
+    Panel {
+        title: "p99 latency, ms (less is better)",
+        x: 212.0,
+        figure: |round| round.p99_us,
+        show: |value| format!("{:.1}", value / 1e3),
+    },
+    Panel {
+        title: "p50 latency, ms (less is better)",
+        x: 478.0,
+        figure: |round| round.p50_us,
+        show: |value| format!("{:.2}", value / 1e3),
+    },
+    Panel {
+        title: "Slow answers, % (less is better)",
+        x: 744.0,
+        figure: |round| round.watched_percent.unwrap_or_default(),
+        show: |value| format!("{value:.2}"),
     },
 ];
 const WIDTH: f64 = 1000.0;

@@ -151,7 +151,10 @@ fn free_address() -> Result<SocketAddr> {
 }
 
 fn file_name(contestant: &str, extension: &str) -> String {
-    format!("{}.{extension}", contestant.replace(" + ", "-"))
+    format!(
+        "{}.{extension}",
+        contestant.replace(" + ", "-").replace(' ', "-")
+    )
 }
 
 fn nginx_conf(pid: &str, main: &str, http: &str) -> String {

@@ -1,24 +1,30 @@
-//! The load: keep-alive connections, each with one request under way, every answer compared.
+//! The load: keep-alive connections with at most one request under way each, every answer compared.
 //!
-//! One thread and two system calls a request, so that on two cores it leaves the proxy a core to
-//! saturate.
+//! One thread and two or three system calls a request, so that on two cores it leaves the proxy a core
+//! to saturate.
 
-use std::io::{self, Read, Write};
+use std::io;
 use std::net::SocketAddr;
 use std::time::{Duration, Instant};
 
 use hdrhistogram::Histogram;
 use mio::net::TcpStream;
 use mio::{Events, Interest, Poll, Token};
+use rustix::event::{PollFd, PollFlags, Timespec};
 
+use crate::arrivals::{Arrivals, Instants};
+use crate::connection::Connection;
 use crate::fault::{Fault, Result, Trouble};
-use crate::http::{self, ANSWER_LIMIT};
 use crate::scenario::Stop;
 
 /// What is sent, in turn, over all connections, and what must come back each time, with status 200.
 pub(crate) struct Plan {
+    pub(crate) arrivals: Arrivals,
     pub(crate) requests: Vec<Vec<u8>>,
-    pub(crate) body: Vec<u8>,
+    /// Each is a right answer.
+    pub(crate) bodies: Vec<Vec<u8>>,
+    /// Position in `bodies` of the one whose share is of interest.
+    pub(crate) watched: Option<usize>,
 }
 
 /// Open connections to one contestant.
@@ -27,32 +33,45 @@ pub(crate) struct Load<'a> {
     /// Whom to name when an answer is wrong.
     who: String,
     poll: Poll,
+    events: Events,
     connections: Vec<Connection>,
     next: usize,
+    /// Of [`Arrivals::Planned`].
+    instants: Option<Instants>,
 }
 
 /// What happened during one `drive`.
 pub(crate) struct Window {
     pub(crate) elapsed: Duration,
-    /// Nanoseconds from writing a request to having its whole answer.
+    /// Nanoseconds until a whole answer was there: from writing the request, or from the instant at
+    /// which it was planned to leave.
     pub(crate) latency: Histogram<u64>,
+    /// Nanoseconds from the planned instant until the request left.
+    pub(crate) late: Option<Histogram<u64>>,
+    /// How often each of the plan's bodies came.
+    pub(crate) answers: Vec<u64>,
 }
 
 impl<'a> Load<'a> {
-    /// Connects, and sends the first request on every connection.
+    /// Connects. Planned instants depend on `seed`.
     pub(crate) fn open(
         who: String,
         address: SocketAddr,
         plan: &'a Plan,
         connections: u16,
+        seed: u32,
     ) -> Result<Self> {
-        let poll = Poll::new().trouble(|| "cannot make a poll".to_owned())?;
         let mut load = Self {
             plan,
             who,
-            poll,
+            poll: Poll::new().trouble(|| "cannot make a poll".to_owned())?,
+            events: Events::with_capacity(usize::from(connections)),
             connections: Vec::new(),
             next: 0,
+            instants: match plan.arrivals {
+                Arrivals::WhenAnswered => None,
+                Arrivals::Planned { per_second } => Some(Instants::new(per_second, seed)),
+            },
         };
         for index in 0..usize::from(connections) {
             load.connect(index, address)
@@ -61,20 +80,83 @@ impl<'a> Load<'a> {
         Ok(load)
     }
 
-    /// Runs for `time`. Requests under way at its end are answered in the next call, so that
-    /// there is load while the caller reads clocks in between.
+    /// Runs for `time`.
     pub(crate) fn drive(&mut self, time: Duration, stop: &Stop) -> Result<Window> {
-        let mut latency = Histogram::new_with_bounds(1_000, 60_000_000_000, 3)
-            .expect("three digits between a microsecond and a minute are possible");
-        let mut events = Events::with_capacity(self.connections.len());
+        match self.instants.take() {
+            None => self.drive_by_answers(time, stop),
+            Some(mut instants) => {
+                instants.restart();
+                let window = self.drive_by_plan(time, &mut instants, stop);
+                self.instants = Some(instants);
+                window
+            }
+        }
+    }
+
+    /// Requests under way at the end are answered in the next call, so that there is load while the
+    /// caller reads clocks in between.
+    fn drive_by_answers(&mut self, time: Duration, stop: &Stop) -> Result<Window> {
+        let mut window = Window::new(self.plan);
         let start = Instant::now();
+        for index in 0..self.connections.len() {
+            if self.connections[index].since.is_none() {
+                self.send(index, Instant::now())?;
+            }
+        }
         while start.elapsed() < time {
             stop.check()?;
-            self.turn(&mut events, &mut latency)?;
+            self.wait(Some(TURN))?;
+            let ready: Vec<_> = self.events.iter().map(|event| event.token().0).collect();
+            for index in ready {
+                if self.receive(index, &mut window)? {
+                    self.send(index, Instant::now())?;
+                }
+            }
         }
-        let elapsed = start.elapsed();
+        window.elapsed = start.elapsed();
         self.refuse_silence()?;
-        Ok(Window { elapsed, latency })
+        Ok(window)
+    }
+
+    /// Every request planned within `time` leaves, and is answered, before this returns. One for which
+    /// no connection is idle waits, and its time runs.
+    fn drive_by_plan(
+        &mut self,
+        time: Duration,
+        instants: &mut Instants,
+        stop: &Stop,
+    ) -> Result<Window> {
+        let mut window = Window::new(self.plan);
+        let mut planned = instants.take_while(|at| *at < time).peekable();
+        let mut idle: Vec<usize> = (0..self.connections.len()).collect();
+        let start = Instant::now();
+        while planned.peek().is_some() || idle.len() < self.connections.len() {
+            stop.check()?;
+            while let Some(index) = idle.pop() {
+                let now = start.elapsed();
+                let Some(at) = planned.next_if(|at| *at <= now) else {
+                    idle.push(index);
+                    break;
+                };
+                window.left_late(now.saturating_sub(at));
+                self.send(index, start + at)?;
+            }
+            let next = planned.peek().filter(|_| !idle.is_empty());
+            let pause = next.map_or(TURN, |at| at.saturating_sub(start.elapsed()).min(TURN));
+            self.sleep(pause)?;
+            self.wait(Some(Duration::ZERO))?;
+            let ready: Vec<_> = self.events.iter().map(|event| event.token().0).collect();
+            if ready.is_empty() && pause == TURN {
+                self.refuse_silence()?;
+            }
+            for index in ready {
+                if self.receive(index, &mut window)? {
+                    idle.push(index);
+                }
+            }
+        }
+        window.elapsed = start.elapsed();
+        Ok(window)
     }
 
     fn connect(&mut self, index: usize, address: SocketAddr) -> io::Result<()> {
@@ -85,111 +167,93 @@ impl<'a> Load<'a> {
         self.poll
             .registry()
             .register(&mut connection.stream, Token(index), Interest::READABLE)?;
-        connection.send(next_request(self.plan, &mut self.next))?;
         self.connections.push(connection);
         Ok(())
     }
 
-    fn turn(&mut self, events: &mut Events, latency: &mut Histogram<u64>) -> Result<()> {
-        match self.poll.poll(events, Some(Duration::from_millis(100))) {
-            Err(error) if error.kind() == io::ErrorKind::Interrupted => return Ok(()),
-            polled => polled.trouble(|| "cannot poll".to_owned())?,
+    fn send(&mut self, index: usize, since: Instant) -> Result<()> {
+        let request = &self.plan.requests[self.next];
+        self.next = (self.next + 1) % self.plan.requests.len();
+        let sent = self.connections[index].send(request, since);
+        sent.map_err(|what| self.wrong(&what))
+    }
+
+    /// Whether that completes an answer.
+    fn receive(&mut self, index: usize, window: &mut Window) -> Result<bool> {
+        let connection = &mut self.connections[index];
+        let received = connection.receive(&self.plan.bodies);
+        let answered = received.map_err(|what| self.wrong(&what))?;
+        let Some(body) = answered else {
+            return Ok(false);
+        };
+        let since = self.connections[index].since.take();
+        let since = since.expect("an answer is refused when nobody has asked");
+        window.answered(body, since.elapsed());
+        Ok(true)
+    }
+
+    /// Until something has come, for `limit` at most, which is rounded up to milliseconds.
+    fn wait(&mut self, limit: Option<Duration>) -> Result<()> {
+        match self.poll.poll(&mut self.events, limit) {
+            Err(error) if error.kind() == io::ErrorKind::Interrupted => Ok(()),
+            polled => polled.trouble(|| "cannot poll".to_owned()),
         }
-        for event in &*events {
-            let connection = &mut self.connections[event.token().0];
-            let exchanged = connection.receive(&self.plan.body).and_then(|answered| {
-                if answered {
-                    latency.saturating_record(nanoseconds(connection.sent.elapsed()));
-                    connection
-                        .send(next_request(self.plan, &mut self.next))
-                        .map_err(|error| format!("a request could not be sent: {error}"))?;
-                }
-                Ok(())
-            });
-            exchanged.map_err(|what| Fault::Answer(format!("{}: {what}", self.who)))?;
+    }
+
+    /// As `wait`, but to the microsecond, and without looking at what has come.
+    fn sleep(&self, limit: Duration) -> Result<()> {
+        let limit = Timespec::try_from(limit).expect("a pause is short");
+        let mut all = [PollFd::new(self.poll.registry(), PollFlags::IN)];
+        match rustix::event::poll(&mut all, Some(&limit)) {
+            Ok(_) | Err(rustix::io::Errno::INTR) => Ok(()),
+            Err(error) => Err(error).trouble(|| "cannot poll".to_owned()),
         }
-        Ok(())
     }
 
     fn refuse_silence(&self) -> Result<()> {
-        match self
-            .connections
-            .iter()
-            .any(|connection| connection.sent.elapsed() > PATIENCE)
-        {
-            true => Err(Fault::Answer(format!(
-                "{}: none within {PATIENCE:?}",
-                self.who
-            ))),
-            false => Ok(()),
+        let since = self.connections.iter().filter_map(|each| each.since);
+        match since.max_by_key(Instant::elapsed) {
+            Some(since) if since.elapsed() > PATIENCE => {
+                Err(self.wrong(&format!("none within {PATIENCE:?}")))
+            }
+            _ => Ok(()),
         }
+    }
+
+    fn wrong(&self, what: &str) -> Fault {
+        Fault::Answer(format!("{}: {what}", self.who))
     }
 }
 
-struct Connection {
-    stream: TcpStream,
-    received: Box<[u8; ANSWER_LIMIT]>,
-    filled: usize,
-    sent: Instant,
-}
-
-impl Connection {
-    fn new(stream: TcpStream) -> Self {
-        Self {
-            stream,
-            received: Box::new([0; ANSWER_LIMIT]),
-            filled: 0,
-            sent: Instant::now(),
-        }
-    }
-
-    /// The socket's buffer is empty when this is called, so that a small request always fits.
-    fn send(&mut self, request: &[u8]) -> io::Result<()> {
-        self.filled = 0;
-        self.sent = Instant::now();
-        self.stream.write_all(request)
-    }
-
-    /// Reads what there is. True when that completes the expected answer; anything but the
-    /// expected answer is an error. It stops at the end of the answer without asking whether
-    /// there is more: a readiness event follows if there is, and nothing should.
-    fn receive(&mut self, expected: &[u8]) -> std::result::Result<bool, String> {
-        loop {
-            match self.stream.read(&mut self.received[self.filled..]) {
-                Ok(0) => return Err("a keep-alive connection closed".to_owned()),
-                Ok(count) => self.filled += count,
-                Err(error) if error.kind() == io::ErrorKind::WouldBlock => return Ok(false),
-                Err(error) if error.kind() == io::ErrorKind::Interrupted => continue,
-                Err(error) => return Err(format!("a connection broken: {error}")),
-            }
-            if self.is_complete(expected)? {
-                return Ok(true);
-            }
-        }
-    }
-
-    fn is_complete(&self, expected: &[u8]) -> std::result::Result<bool, String> {
-        let bytes = &self.received[..self.filled];
-        let Some(answer) = http::parse(bytes)? else {
-            return Ok(false);
+impl Window {
+    fn new(plan: &Plan) -> Self {
+        let late = match plan.arrivals {
+            Arrivals::WhenAnswered => None,
+            Arrivals::Planned { .. } => Some(histogram()),
         };
-        if answer.status != 200 {
-            return Err(format!("status {} instead of 200", answer.status));
+        Self {
+            elapsed: Duration::ZERO,
+            latency: histogram(),
+            late,
+            answers: vec![0; plan.bodies.len()],
         }
-        if answer.body != expected {
-            return Err(format!("another body: `{}`", answer.body.escape_ascii()));
+    }
+
+    fn answered(&mut self, body: usize, after: Duration) {
+        self.answers[body] += 1;
+        self.latency.saturating_record(nanoseconds(after));
+    }
+
+    fn left_late(&mut self, by: Duration) {
+        if let Some(late) = &mut self.late {
+            late.saturating_record(nanoseconds(by));
         }
-        if answer.length != bytes.len() {
-            return Err(format!("{} bytes after it", bytes.len() - answer.length));
-        }
-        Ok(true)
     }
 }
 
-fn next_request<'a>(plan: &'a Plan, next: &mut usize) -> &'a [u8] {
-    let request = &plan.requests[*next];
-    *next = (*next + 1) % plan.requests.len();
-    request
+fn histogram() -> Histogram<u64> {
+    Histogram::new_with_bounds(1_000, 60_000_000_000, 3)
+        .expect("three digits between a microsecond and a minute are possible")
 }
 
 fn nanoseconds(time: Duration) -> u64 {
@@ -199,22 +263,29 @@ fn nanoseconds(time: Duration) -> u64 {
 /// An answer that takes longer has not come.
 const PATIENCE: Duration = Duration::from_secs(1);
 
+/// How long nobody looks whether the run is to end.
+const TURN: Duration = Duration::from_millis(100);
+
 #[cfg(test)]
 mod tests {
+    use std::io::{Read, Write};
     use std::net::TcpListener;
 
     use super::*;
+    use crate::http;
 
+    const PLANNED: Arrivals = Arrivals::Planned { per_second: 1_000 };
     const EXPECTED: &str = "HTTP/1.1 200 OK\r\ncontent-length: 2\r\n\r\nok";
 
     /// Drives one connection against something that answers each request with `answer`.
-    fn drive(answer: &'static str) -> Result<Window> {
+    fn drive(answer: &'static str, arrivals: Arrivals, pause: Duration) -> Result<Window> {
         let listener = TcpListener::bind("127.0.0.1:0").unwrap();
         let address = listener.local_addr().unwrap();
         std::thread::spawn(move || {
             let (mut stream, _) = listener.accept().unwrap();
             let mut request = [0; 1024];
             while stream.read(&mut request).is_ok_and(|count| count > 0) {
+                std::thread::sleep(pause);
                 stream.write_all(answer.as_bytes()).unwrap();
                 if answer.is_empty() {
                     return;
@@ -222,16 +293,36 @@ mod tests {
             }
         });
         let plan = Plan {
+            arrivals,
             requests: vec![http::get("/", &[])],
-            body: b"ok".to_vec(),
+            bodies: vec![b"no".to_vec(), b"ok".to_vec()],
+            watched: None,
         };
-        let mut load = Load::open("a proxy".to_owned(), address, &plan, 1)?;
+        let mut load = Load::open("a proxy".to_owned(), address, &plan, 1, 1)?;
         load.drive(Duration::from_millis(50), &Stop::default())
     }
 
     #[test]
     fn every_right_answer_is_counted() {
-        assert!(drive(EXPECTED).unwrap().latency.len() > 10);
+        let window = drive(EXPECTED, Arrivals::WhenAnswered, Duration::ZERO).unwrap();
+        assert!(window.latency.len() > 10);
+        assert_eq!(window.answers, [0, window.latency.len()]);
+    }
+
+    #[test]
+    fn a_plan_is_kept_to_and_time_counts_from_it() {
+        let expected = Instants::new(1_000, 1)
+            .take_while(|at| *at < Duration::from_millis(50))
+            .count() as u64;
+        let pause = Duration::from_millis(5);
+        let window = drive(EXPECTED, PLANNED, pause).unwrap();
+        assert_eq!(window.answers, [0, expected]);
+        // One connection answers a fifth of them in time. The last has waited for all of the others.
+        let least =
+            (pause * u32::try_from(expected).unwrap()).saturating_sub(Duration::from_millis(60));
+        let max = Duration::from_nanos(window.latency.max());
+        assert!(max > least, "{max:?} is less than {least:?}");
+        assert_eq!(window.late.map(|late| late.len()), Some(expected));
     }
 
     #[test]
@@ -249,14 +340,20 @@ mod tests {
                 "HTTP/1.1 200 OK\r\ncontent-length: 2\r\n\r\nok!",
                 "1 bytes after it",
             ),
+            (
+                "HTTP/1.1 200 OK\r\ncontent-length: 2\r\n\r\nokHTTP/1.1 200 OK\r\ncontent-length: 2\r\n\r\nok",
+                "40 bytes after it",
+            ),
             ("nonsense\r\n\r\n", "not HTTP"),
             ("", "closed"),
         ] {
-            let fault = drive(answer).err().unwrap();
-            assert!(
-                matches!(&fault, Fault::Answer(what) if what.contains(reason)),
-                "{fault}"
-            );
+            for arrivals in [Arrivals::WhenAnswered, PLANNED] {
+                let fault = drive(answer, arrivals, Duration::ZERO).err().unwrap();
+                assert!(
+                    matches!(&fault, Fault::Answer(what) if what.contains(reason)),
+                    "{fault}"
+                );
+            }
         }
     }
 }

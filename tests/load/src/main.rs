@@ -4,8 +4,11 @@
 //! them in turn with the same requests, and compares what a request cost. Every answer is checked
 //! while it is timed: a fast proxy that answers wrongly has not won anything.
 
+mod arrivals;
 mod chart;
+mod connection;
 mod contestant;
+mod endpoints;
 mod fault;
 mod http;
 mod load;
@@ -47,7 +50,7 @@ struct Args {
     /// Seconds measured in each round.
     #[arg(long, default_value_t = 2, conflicts_with = "quick", value_parser = clap::value_parser!(u64).range(1..))]
     seconds: u64,
-    /// Keep-alive connections, each with one request under way.
+    /// Keep-alive connections, with at most one request under way each.
     #[arg(long, default_value_t = 64, value_parser = clap::value_parser!(u16).range(1..=1000))]
     connections: u16,
     /// The gateway's binary [default: target/release/edgeway of this workspace].

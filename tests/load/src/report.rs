@@ -4,9 +4,10 @@ use std::fs;
 
 use serde::Serialize;
 
+use crate::arrivals::Arrivals;
 use crate::contestant::Bench;
 use crate::fault::{Result, Trouble};
-use crate::scenario::{Job, Pace, Round, Row, Scenario};
+use crate::scenario::{Figure, Job, Pace, Round, Row, Scenario};
 use crate::scenarios::Kind;
 
 #[derive(Serialize)]
@@ -19,6 +20,8 @@ pub(crate) struct Report {
     pub(crate) pace: Pace,
     pub(crate) jobs: Vec<JobReport>,
     pub(crate) targets: Vec<Target>,
+    #[serde(skip)]
+    pub(crate) compared_by: Figure,
 }
 
 #[derive(Serialize)]
@@ -31,6 +34,9 @@ pub(crate) struct Machine {
 #[derive(Serialize)]
 pub(crate) struct JobReport {
     pub(crate) title: &'static str,
+    /// If instants were planned.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(crate) planned_per_second: Option<u32>,
     /// The first is what the others are compared with.
     pub(crate) contestants: Vec<Standing>,
 }
@@ -40,14 +46,20 @@ pub(crate) struct Standing {
     pub(crate) name: &'static str,
     /// Of each figure by itself, over the rounds.
     pub(crate) median: Round,
-    pub(crate) cpu_us_lowest: f64,
-    pub(crate) cpu_us_highest: f64,
-    /// Processor time per request as a multiple of the first contestant's in the same round: the
-    /// median of that.
-    pub(crate) cpu_ratio: f64,
+    pub(crate) cpu_us: Spread,
+    pub(crate) p99_us: Spread,
     pub(crate) resident_at_start_kib: u64,
     pub(crate) resident_after_kib: u64,
     pub(crate) rounds: Vec<Round>,
+}
+
+/// How far the rounds are apart, and how they compare.
+#[derive(Clone, Serialize)]
+pub(crate) struct Spread {
+    pub(crate) lowest: f64,
+    pub(crate) highest: f64,
+    /// As a multiple of the first contestant's in the same round: the median of that.
+    pub(crate) ratio: f64,
 }
 
 #[derive(Serialize)]
@@ -77,6 +89,7 @@ impl Report {
             versions: [bench.versions()?, scenario.versions.clone()].concat(),
             pace: pace.clone(),
             targets: targets(scenario, &jobs),
+            compared_by: scenario.compared_by,
             jobs,
         })
     }
@@ -89,17 +102,20 @@ impl Report {
 
     /// For a terminal of 100 columns.
     pub(crate) fn table(&self) -> String {
+        let head = match self.compared_by {
+            Figure::Cpu => HEAD_BY_CPU,
+            Figure::P99 => HEAD_BY_P99,
+        };
         let mut lines = vec![
             format!("\n{}\n{}", self.title, self.circumstances()),
-            HEAD.to_owned(),
+            head.to_owned(),
         ];
         for job in &self.jobs {
             lines.push(job.title.to_owned());
-            lines.extend(job.contestants.iter().map(Standing::line));
+            let line = |standing: &Standing| standing.line(self.compared_by);
+            lines.extend(job.contestants.iter().map(line));
         }
-        if self.idle() {
-            lines.push(IDLE.to_owned());
-        }
+        lines.extend(self.doubt().map(str::to_owned));
         lines.push(String::new());
         lines.extend(self.targets.iter().map(Target::line));
         lines.join("\n") + "\n"
@@ -117,38 +133,65 @@ impl Report {
             connections,
             ..
         } = &self.pace;
+        let rates = self.jobs.iter().filter_map(|job| job.planned_per_second);
+        let planned = rates
+            .max()
+            .map(|rate| format!("{rate} requests a second as planned, "));
+        let planned = planned.unwrap_or_default();
         format!(
-            "{connections} keep-alive connections, one worker thread each, {rounds} rounds of \
+            "{planned}{connections} keep-alive connections, one worker thread each, {rounds} rounds of \
              {measured:?}, medians\n{processor}, {cores} cores, Linux {kernel}; {}; {}",
             self.versions.join(", "),
             self.date
         )
     }
 
-    fn idle(&self) -> bool {
-        let mut standings = self.jobs.iter().flat_map(|job| &job.contestants);
-        standings.any(|standing| standing.median.busy_percent < 90.0)
+    /// Why the figures may mean less than they seem to.
+    fn doubt(&self) -> Option<&'static str> {
+        let any = |odd: fn(&Round) -> bool| {
+            let mut standings = self.jobs.iter().flat_map(|job| &job.contestants);
+            standings.any(|standing| odd(&standing.median))
+        };
+        match self.compared_by {
+            Figure::Cpu if any(|median| median.busy_percent < 90.0) => Some(IDLE),
+            Figure::P99 if any(|median| median.late_p99_us.is_some_and(|late| late > 1e3)) => {
+                Some(LATE)
+            }
+            Figure::Cpu | Figure::P99 => None,
+        }
     }
 }
 
 impl Standing {
-    fn new(scenario: &Scenario, row: Row, cpu_ratio: f64) -> Self {
+    fn new(scenario: &Scenario, row: Row, yardstick: &[Round]) -> Self {
         let contestant = &scenario.contestants[row.contestant];
-        let costs = || row.rounds.iter().map(|round| round.cpu_us_per_request);
-        let median = Round::median(&row.rounds);
+        let spread = |figure| Spread::new(figure, &row.rounds, yardstick);
         Self {
             name: contestant.name,
-            cpu_us_lowest: costs().fold(f64::INFINITY, f64::min),
-            cpu_us_highest: costs().fold(0.0, f64::max),
-            cpu_ratio,
-            median,
+            median: Round::median(&row.rounds),
+            cpu_us: spread(Figure::Cpu),
+            p99_us: spread(Figure::P99),
             resident_at_start_kib: contestant.resident_at_start,
             resident_after_kib: row.resident_after,
             rounds: row.rounds,
         }
     }
 
-    fn line(&self) -> String {
+    pub(crate) fn spread(&self, figure: Figure) -> &Spread {
+        match figure {
+            Figure::Cpu => &self.cpu_us,
+            Figure::P99 => &self.p99_us,
+        }
+    }
+
+    fn line(&self, compared_by: Figure) -> String {
+        match compared_by {
+            Figure::Cpu => self.line_by_cpu(),
+            Figure::P99 => self.line_by_p99(),
+        }
+    }
+
+    fn line_by_cpu(&self) -> String {
         let Round {
             requests_per_second,
             cpu_us_per_request,
@@ -158,14 +201,56 @@ impl Standing {
             max_us,
             ..
         } = self.median;
-        let range = format!("{:.1}-{:.1}", self.cpu_us_lowest, self.cpu_us_highest);
+        let Spread {
+            lowest,
+            highest,
+            ratio,
+        } = self.cpu_us;
+        let range = format!("{lowest:.1}-{highest:.1}");
         let memory = [self.resident_at_start_kib, self.resident_after_kib]
             .map(|kib| format!("{:.1}", kib as f64 / 1024.0));
         format!(
-            "  {:<14}{requests_per_second:>9.0}{cpu_us_per_request:>9.1}{range:>12}{:>8.2}\
+            "  {:<14}{requests_per_second:>9.0}{cpu_us_per_request:>9.1}{range:>12}{ratio:>8.2}\
              {busy_percent:>6.0}{p50_us:>8.0}{p99_us:>8.0}{max_us:>8.0}{:>8}{:>7}",
-            self.name, self.cpu_ratio, memory[0], memory[1]
+            self.name, memory[0], memory[1]
         )
+    }
+
+    fn line_by_p99(&self) -> String {
+        let Round {
+            cpu_us_per_request,
+            p50_us,
+            p99_us,
+            max_us,
+            late_p99_us,
+            watched_percent,
+            ..
+        } = self.median;
+        let Spread {
+            lowest,
+            highest,
+            ratio,
+        } = self.p99_us;
+        let range = format!("{:.1}-{:.1}", lowest / 1e3, highest / 1e3);
+        let [p50, p99, max, late] =
+            [p50_us, p99_us, max_us, late_p99_us.unwrap_or_default()].map(|us| us / 1e3);
+        let share = watched_percent.unwrap_or_default();
+        format!(
+            "  {:<26}{p50:>8.2}{p99:>8.2}{range:>12}{ratio:>8.3}{max:>8.1}{share:>9.2}\
+             {cpu_us_per_request:>9.1}{late:>8.2}",
+            self.name
+        )
+    }
+}
+
+impl Spread {
+    fn new(figure: Figure, rounds: &[Round], yardstick: &[Round]) -> Self {
+        let figures = || rounds.iter().map(|round| figure.of(round));
+        Self {
+            lowest: figures().fold(f64::INFINITY, f64::min),
+            highest: figures().fold(0.0, f64::max),
+            ratio: paired_ratio(figure, rounds, yardstick),
+        }
     }
 }
 
@@ -178,24 +263,37 @@ impl Target {
             met,
         } = self;
         let verdict = if *met { "met   " } else { "MISSED" };
-        format!("{verdict}  {what}: {measured:.2}, wanted at most {at_most}")
+        format!("{verdict}  {what}: {measured:.3}, wanted at most {at_most}")
     }
 }
 
 impl Round {
     fn median(rounds: &[Self]) -> Self {
         let of = |figure: fn(&Self) -> f64| median(rounds.iter().map(figure).collect());
+        // What a job has in one round it has in all of them.
+        let if_any = |figure: fn(&Self) -> Option<f64>| {
+            let figures: Option<Vec<f64>> = rounds.iter().map(figure).collect();
+            figures.map(median)
+        };
+        let answers = |body: usize| {
+            let counts = rounds.iter().map(|round| round.answers[body] as f64);
+            median(counts.collect()) as u64
+        };
+        let bodies = rounds.first().map_or(0, |round| round.answers.len());
         Self {
             requests: of(|round| round.requests as f64) as u64,
             seconds: of(|round| round.seconds),
             requests_per_second: of(|round| round.requests_per_second),
             cpu_us_per_request: of(|round| round.cpu_us_per_request),
             busy_percent: of(|round| round.busy_percent),
-            upstream_busy_percent: of(|round| round.upstream_busy_percent),
+            upstream_busy_percent: if_any(|round| round.upstream_busy_percent),
             load_busy_percent: of(|round| round.load_busy_percent),
             p50_us: of(|round| round.p50_us),
             p99_us: of(|round| round.p99_us),
             max_us: of(|round| round.max_us),
+            late_p99_us: if_any(|round| round.late_p99_us),
+            answers: (0..bodies).map(answers).collect(),
+            watched_percent: if_any(|round| round.watched_percent),
         }
     }
 }
@@ -226,27 +324,29 @@ impl Machine {
 fn standings(scenario: &Scenario, rows: Vec<Row>) -> Vec<JobReport> {
     let titled = |job: &Job| JobReport {
         title: job.title,
+        planned_per_second: match job.plan.arrivals {
+            Arrivals::WhenAnswered => None,
+            Arrivals::Planned { per_second } => Some(per_second),
+        },
         contestants: Vec::new(),
     };
     let mut jobs: Vec<JobReport> = scenario.jobs.iter().map(titled).collect();
     for row in rows {
         let contestants = &mut jobs[row.job].contestants;
-        let yardstick = contestants
-            .first()
-            .map_or(&row.rounds, |first| &first.rounds);
-        let ratio = paired_ratio(&row.rounds, yardstick);
-        contestants.push(Standing::new(scenario, row, ratio));
+        let first = contestants.first();
+        let yardstick = first.map_or_else(|| row.rounds.clone(), |first| first.rounds.clone());
+        contestants.push(Standing::new(scenario, row, &yardstick));
     }
     jobs
 }
 
 /// The median of the ratios of rounds that were measured one after the other: the speed of a virtual
 /// machine changes by more within minutes than contestants differ.
-fn paired_ratio(rounds: &[Round], yardstick: &[Round]) -> f64 {
+fn paired_ratio(figure: Figure, rounds: &[Round], yardstick: &[Round]) -> f64 {
     let pairs = rounds.iter().zip(yardstick);
     median(
         pairs
-            .map(|(own, first)| own.cpu_us_per_request / first.cpu_us_per_request)
+            .map(|(own, first)| figure.of(own) / figure.of(first))
             .collect(),
     )
 }
@@ -259,18 +359,22 @@ fn targets(scenario: &Scenario, jobs: &[JobReport]) -> Vec<Target> {
         met: measured <= at_most,
     };
     let mut targets = Vec::new();
+    let figure = scenario.compared_by;
+    let name = match figure {
+        Figure::Cpu => "CPU per request",
+        Figure::P99 => "p99",
+    };
     for (job, report) in scenario.jobs.iter().zip(jobs) {
-        let Some((at_most, (first, others))) = job.at_most.zip(report.contestants.split_first())
-        else {
+        let Some((first, others)) = report.contestants.split_first() else {
             continue;
         };
-        targets.extend(others.iter().map(|other| {
-            let what = format!(
-                "{}, CPU per request, {} / {}",
-                job.title, other.name, first.name
-            );
-            target(what, other.cpu_ratio, at_most)
-        }));
+        for (wanted, at_most) in &job.at_most {
+            let standing = others.iter().find(|other| other.name == *wanted);
+            targets.extend(standing.map(|other| {
+                let what = format!("{}, {name}, {} / {}", job.title, other.name, first.name);
+                target(what, other.spread(figure).ratio, *at_most)
+            }));
+        }
     }
     let small = |name: &&str| scenario.small_at_start.contains(name);
     targets.extend(
@@ -295,15 +399,24 @@ fn median(mut figures: Vec<f64>) -> f64 {
     }
 }
 
-const HEAD: &str = concat!(
+const HEAD_BY_CPU: &str = concat!(
     "                 requests   CPU us     lowest-          busy     p50     p99     max  MiB at    MiB\n",
     "                  /second /request     highest   ratio     %      us      us      us   start  after",
+);
+
+const HEAD_BY_P99: &str = concat!(
+    "                                 p50     p99     lowest-           max  answers  CPU us    late\n",
+    "                                  ms      ms     highest   ratio      ms   slow, % /request  p99 ms",
 );
 
 const IDLE: &str = "\
 Busy under 90 %: that contestant was held back, by the load, the upstream, or something else on this
 machine. Its requests per second are a lower bound. If its lowest and highest CPU are far apart too,
 measure again when nothing else runs.";
+
+const LATE: &str = "\
+Late by more than a millisecond: the load itself had to wait for a processor, and what it measured is
+partly that. Measure again when nothing else runs.";
 
 #[cfg(test)]
 mod tests {

@@ -7,20 +7,37 @@ use std::time::Duration;
 use serde::Serialize;
 
 use crate::contestant::Contestant;
+use crate::endpoints::Endpoints;
 use crate::fault::{Fault, Result};
 use crate::load::{Load, Plan, Window};
 use crate::process;
 
 /// Contestants that have been checked, and the jobs to compare them by.
 pub(crate) struct Scenario {
+    pub(crate) compared_by: Figure,
     pub(crate) contestants: Vec<Contestant>,
     pub(crate) jobs: Vec<Job>,
-    /// What stands behind the contestants.
-    pub(crate) upstream: Contestant,
+    pub(crate) upstream: Upstream,
     /// Of what the bench does not know about.
     pub(crate) versions: Vec<String>,
     /// The contestants whose resident memory at start has a target.
     pub(crate) small_at_start: Vec<&'static str>,
+}
+
+/// What contestants are compared by.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub(crate) enum Figure {
+    /// Processor time per request.
+    Cpu,
+    /// The latency that one request in a hundred exceeds.
+    P99,
+}
+
+/// What stands behind the contestants.
+pub(crate) enum Upstream {
+    Process(Contestant),
+    /// Threads of this program, which count what they answer: with the plan's bodies in their order.
+    Endpoints(Endpoints),
 }
 
 /// One kind of request, and who competes at answering it.
@@ -29,8 +46,8 @@ pub(crate) struct Job {
     /// Positions in `Scenario::contestants`; the first is what the others are compared with.
     pub(crate) contestants: Vec<usize>,
     pub(crate) plan: Plan,
-    /// The most processor time per request that is wanted, as a multiple of the first's.
-    pub(crate) at_most: Option<f64>,
+    /// The most that is wanted of whom, as a multiple of the first's.
+    pub(crate) at_most: Vec<(&'static str, f64)>,
 }
 
 /// How long to look.
@@ -62,11 +79,21 @@ pub(crate) struct Round {
     pub(crate) cpu_us_per_request: f64,
     /// How much of one core the contestant used.
     pub(crate) busy_percent: f64,
-    pub(crate) upstream_busy_percent: f64,
+    /// Absent if the upstream is part of this program, and so of its load.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(crate) upstream_busy_percent: Option<f64>,
     pub(crate) load_busy_percent: f64,
     pub(crate) p50_us: f64,
     pub(crate) p99_us: f64,
     pub(crate) max_us: f64,
+    /// How late requests left, if their instants were planned: the 99th percentile.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(crate) late_p99_us: Option<f64>,
+    /// How often each of the plan's bodies came.
+    pub(crate) answers: Vec<u64>,
+    /// The share of the body that is watched.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(crate) watched_percent: Option<f64>,
 }
 
 impl Scenario {
@@ -87,7 +114,7 @@ impl Scenario {
                 order.reverse();
             }
             for row in order {
-                row.rounds.push(self.round(row, pace, stop)?);
+                row.rounds.push(self.round(row, pace, round, stop)?);
             }
         }
         for row in &mut rows {
@@ -108,30 +135,71 @@ impl Scenario {
             .collect()
     }
 
-    fn round(&self, row: &Row, pace: &Pace, stop: &Stop) -> Result<Round> {
+    fn round(&self, row: &Row, pace: &Pace, number: u32, stop: &Stop) -> Result<Round> {
         let contestant = &self.contestants[row.contestant];
         let job = &self.jobs[row.job];
         let who = format!("{} ({})", contestant.name, job.title);
-        let mut load = Load::open(who, contestant.address, &job.plan, pace.connections)?;
+        let address = contestant.address;
+        let mut load = Load::open(who.clone(), address, &job.plan, pace.connections, number)?;
         load.drive(pace.warm_up, stop)?;
-        let before = self.spent(contestant)?;
+        let (before, counted) = (self.spent(contestant)?, self.upstream.sent());
         let window = load.drive(pace.measured, stop)?;
-        Ok(Round::new(&window, &self.spent(contestant)?.since(&before)))
+        let spent = self.spent(contestant)?.since(&before);
+        self.upstream.must_have_sent(&who, &counted, &window)?;
+        Ok(Round::new(&window, &spent, job.plan.watched))
     }
 
     fn spent(&self, contestant: &Contestant) -> Result<Spent> {
         Ok(Spent {
             contestant: contestant.process.cpu()?,
-            upstream: self.upstream.process.cpu()?,
+            upstream: self.upstream.cpu()?,
             load: process::own_cpu()?,
         })
+    }
+}
+
+impl Figure {
+    pub(crate) fn of(self, round: &Round) -> f64 {
+        match self {
+            Self::Cpu => round.cpu_us_per_request,
+            Self::P99 => round.p99_us,
+        }
+    }
+}
+
+impl Upstream {
+    fn cpu(&self) -> Result<Option<Duration>> {
+        match self {
+            Self::Process(contestant) => contestant.process.cpu().map(Some),
+            Self::Endpoints(_) => Ok(None),
+        }
+    }
+
+    fn sent(&self) -> Vec<u64> {
+        match self {
+            Self::Process(_) => Vec::new(),
+            Self::Endpoints(endpoints) => endpoints.sent(),
+        }
+    }
+
+    /// What came must be what was sent since it was counted: no answer twice, or from elsewhere.
+    fn must_have_sent(&self, who: &str, counted: &[u64], window: &Window) -> Result<()> {
+        let pairs = self.sent().into_iter().zip(counted);
+        let sent: Vec<u64> = pairs.map(|(after, before)| after - before).collect();
+        match self {
+            Self::Endpoints(_) if sent != window.answers => Err(Fault::Answer(format!(
+                "{who}: {:?} answers came while the endpoints sent {sent:?}",
+                window.answers
+            ))),
+            Self::Endpoints(_) | Self::Process(_) => Ok(()),
+        }
     }
 }
 
 /// Processor time of everyone who has a part in a request.
 struct Spent {
     contestant: Duration,
-    upstream: Duration,
+    upstream: Option<Duration>,
     load: Duration,
 }
 
@@ -139,14 +207,17 @@ impl Spent {
     fn since(&self, before: &Self) -> Self {
         Self {
             contestant: self.contestant.saturating_sub(before.contestant),
-            upstream: self.upstream.saturating_sub(before.upstream),
+            upstream: self
+                .upstream
+                .zip(before.upstream)
+                .map(|(after, before)| after.saturating_sub(before)),
             load: self.load.saturating_sub(before.load),
         }
     }
 }
 
 impl Round {
-    fn new(window: &Window, spent: &Spent) -> Self {
+    fn new(window: &Window, spent: &Spent, watched: Option<usize>) -> Self {
         let requests = window.latency.len();
         let seconds = window.elapsed.as_secs_f64();
         let microseconds = |quantile| window.latency.value_at_quantile(quantile) as f64 / 1e3;
@@ -157,11 +228,18 @@ impl Round {
             requests_per_second: requests as f64 / seconds,
             cpu_us_per_request: spent.contestant.as_secs_f64() * 1e6 / requests as f64,
             busy_percent: busy(spent.contestant),
-            upstream_busy_percent: busy(spent.upstream),
+            upstream_busy_percent: spent.upstream.map(busy),
             load_busy_percent: busy(spent.load),
             p50_us: microseconds(0.5),
             p99_us: microseconds(0.99),
             max_us: window.latency.max() as f64 / 1e3,
+            late_p99_us: window
+                .late
+                .as_ref()
+                .map(|late| late.value_at_quantile(0.99) as f64 / 1e3),
+            answers: window.answers.clone(),
+            watched_percent: watched
+                .map(|body| window.answers[body] as f64 * 100.0 / requests as f64),
         }
     }
 }
@@ -188,4 +266,32 @@ fn seconds<S: serde::Serializer>(
     serializer: S,
 ) -> std::result::Result<S::Ok, S::Error> {
     serializer.serialize_f64(time.as_secs_f64())
+}
+
+#[cfg(test)]
+mod tests {
+    use hdrhistogram::Histogram;
+
+    use super::*;
+    use crate::http;
+
+    #[test]
+    fn an_answer_that_no_endpoint_has_sent_is_a_fault() {
+        let endpoints = Endpoints::start().unwrap();
+        let first = endpoints.addresses()[0];
+        let upstream = Upstream::Endpoints(endpoints);
+        let counted = upstream.sent();
+        http::ask(first, &http::get("/", &[])).unwrap();
+        let window = |answers: [u64; 4]| Window {
+            elapsed: Duration::ZERO,
+            latency: Histogram::new(3).unwrap(),
+            late: None,
+            answers: answers.to_vec(),
+        };
+        let check = |answers| upstream.must_have_sent("a proxy", &counted, &window(answers));
+        check([1, 0, 0, 0]).unwrap();
+        for wrong in [[2, 0, 0, 0], [0, 0, 0, 0], [0, 1, 0, 0]] {
+            assert!(matches!(check(wrong), Err(Fault::Answer(_))), "{wrong:?}");
+        }
+    }
 }

@@ -74,6 +74,17 @@ impl EndpointSetup {
         self
     }
 
+    /// Listens there instead of on a free port of 127.0.0.1: `127.0.0.2:34567`. All of 127.0.0.0/8 is
+    /// this machine, so that one port can have several endpoints.
+    ///
+    /// # Panics
+    ///
+    /// When it is no address.
+    pub fn at(mut self, address: &str) -> Self {
+        self.place = Place::Port(address.parse().expect("an address and a port"));
+        self
+    }
+
     /// What it does about each request but `/healthz`, instead of describing it. The closure
     /// must not block; [`Endpoint::slow`] and the like change what it returns.
     pub fn answers(

@@ -36,11 +36,11 @@ pub(crate) use self::{
         EndpointAddress, HeaderKey, HostPolicy, ListenAddress, Network, OneOrMany, Percent, Status,
         StatusRange,
     },
-    shaping::{By, Mirror, Split, Weighted},
-    sticky::{SameSite, Signing, Sticky, StickyCookie, StickyHeader},
+    shaping::{By, Mirror, Split},
+    sticky::{SameSite, Signing, Sticky, StickyCookie},
     upstream::{
-        Admin, Balance, Breaker, Condition, Ejection, Endpoint, ErrorRate, HashBy, LiveChanges,
-        Mode, Protocol, Queue, Retries, Timeouts, Upstream, UpstreamTls,
+        Admin, Balance, Breaker, Condition, Endpoint, LiveChanges, Mode, Protocol, Retries,
+        Timeouts, Upstream, UpstreamTls,
     },
 };
 

@@ -112,6 +112,10 @@ impl FromStr for EndpointAddress {
         if address.contains("://") {
             return Err(format!("{}: a scheme does not belong here", wrong()));
         }
+        if address.starts_with('/') {
+            let why = format!("a socket is written `unix:{address}`");
+            return Err(format!("{}: {why}", wrong()));
+        }
         let (host, port) = address.rsplit_once(':').ok_or_else(wrong)?;
         let port = port
             .parse()
@@ -174,6 +178,13 @@ impl FromStr for Percent {
             return Err(wrong());
         }
         Ok(Self(percent / 100.0))
+    }
+}
+
+/// As it was written, up to the fourth digit behind the point.
+impl fmt::Display for Percent {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}%", (self.0 * 1e6).round() / 1e4)
     }
 }
 

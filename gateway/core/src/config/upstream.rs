@@ -424,7 +424,7 @@ impl Default for Retries {
             timeout: None,
             backoff: Period(Duration::ZERO),
             max_backoff: Period(Duration::from_secs(1)),
-            budget: Percent::ALL,
+            budget: Percent(0.2),
             min_per_second: 10,
         }
     }

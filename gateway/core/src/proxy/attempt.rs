@@ -16,10 +16,12 @@ use super::{
     watchdog::{Watchdog, earlier, left},
 };
 use crate::{
-    config::Condition,
+    config::{Condition, Protocol},
     snapshot::Target,
     upstream::{Cluster, Lease, Members, Picked, Tried, Turned, Want, breaker::Admission, clock},
 };
+
+const OVER: &str = "the time for the whole request is over";
 
 /// How long an upgraded connection may be silent.
 const UPGRADED_IDLE: Duration = Duration::from_secs(3600);
@@ -44,6 +46,7 @@ pub(super) struct Tries {
     admission: Admission,
     /// Whether it went well in the end, as far as the upstream is concerned.
     outcome: Option<bool>,
+    websocket: bool,
     /// The answer that has come is not what we wait for: another endpoint is asked.
     rejected: bool,
     pub(super) session: session::Session,
@@ -63,12 +66,19 @@ impl Drop for Tries {
 
 /// The endpoint for the next try.
 pub(super) async fn peer(session: &mut Session, ctx: &mut Ctx) -> Result<Box<HttpPeer>> {
+    let websocket = wants_websocket(session);
     match &mut ctx.tries {
         None => begin(session, ctx)?,
         Some(tries) => pause(tries).await,
     }
+    if let Some(tries) = &ctx.tries
+        && tries.is_over()
+    {
+        // Who could not answer in what is left of the time would seem to have failed.
+        let reply = Reply::new(504).because(OVER);
+        return Err(ctx.refuse(reply));
+    }
     place(session, ctx).await?;
-    let websocket = wants_websocket(session);
     let Some(tries) = &mut ctx.tries else {
         return Err(no_upstream(ctx));
     };
@@ -81,6 +91,7 @@ pub(super) async fn peer(session: &mut Session, ctx: &mut Ctx) -> Result<Box<Htt
         return Err(ctx.refuse(Reply::new(503).because(reason)));
     };
     limit(&mut peer, tries);
+    tries.websocket = websocket;
     if websocket {
         peer.options.read_timeout = Some(UPGRADED_IDLE);
         peer.options.alpn = ALPN::H1;
@@ -101,6 +112,14 @@ fn begin(session: &mut Session, ctx: &mut Ctx) -> Result<()> {
     };
     let cluster = Arc::clone(forward.choose(&(session.req_header().as_ref(), &ctx.exchange)));
     let now = clock::now();
+    // Endpoints would not understand a word, and be blamed for it.
+    if cluster.settings.transport.protocol == Protocol::Http2 && wants_websocket(session) {
+        let reason = format!(
+            "the endpoints of `{}` speak HTTP/2 alone, and no WebSocket",
+            cluster.name
+        );
+        return Err(ctx.refuse(Reply::new(501).because(reason)));
+    }
     let admission = match cluster.admit(now) {
         Admission::Refused { retry_after } => {
             let seconds = retry_after.as_secs_f64().ceil().max(1.0);
@@ -111,12 +130,9 @@ fn begin(session: &mut Session, ctx: &mut Ctx) -> Result<()> {
         admission => admission,
     };
     let members = cluster.members();
-    let total = forward.timeout.or(cluster
-        .settings
-        .transport
-        .timeouts
-        .total
-        .map(|total| total.0));
+    let timeouts = &cluster.settings.transport.timeouts;
+    let total = timeouts.total.map(|total| total.0);
+    let total = forward.timeout.or(total);
     ctx.tries = Some(Tries {
         session: session::find(session.req_header(), &cluster, &members),
         members,
@@ -129,6 +145,7 @@ fn begin(session: &mut Session, ctx: &mut Ctx) -> Result<()> {
         watchdog: None,
         admission,
         outcome: None,
+        websocket: false,
         rejected: false,
         cluster,
     });
@@ -173,7 +190,12 @@ async fn place(session: &mut Session, ctx: &mut Ctx) -> Result<()> {
     let lease = match picked {
         Picked::Endpoint(lease) => Ok(lease),
         Picked::Nobody => Err("none of its endpoints may be asked now"),
-        Picked::Full => wait(&cluster, due, &mut pick).await,
+        Picked::Full => {
+            tokio::select! {
+                lease = wait(&cluster, due, &mut pick) => lease,
+                gone = gone(session) => return Err(gone),
+            }
+        }
     };
     match lease {
         Ok(lease) => {
@@ -216,6 +238,20 @@ async fn wait(
     })
 }
 
+/// Waits until the client has left: nobody waits in the place of somebody who is gone. A request whose body
+/// is still to be read is not watched, since what it sends is the body.
+async fn gone(session: &mut Session) -> Box<Error> {
+    if !session.is_body_empty() && !session.is_body_done() {
+        return std::future::pending().await;
+    }
+    loop {
+        // What comes instead of the end is the next request, which Pingora keeps.
+        if let Err(error) = session.as_mut().read_body_or_idle(true).await {
+            return error.into_down();
+        }
+    }
+}
+
 /// Sets the times of this try. What Pingora can't tell apart on a connection that other requests
 /// share is one time there.
 fn limit(peer: &mut HttpPeer, tries: &mut Tries) {
@@ -245,7 +281,7 @@ fn shorten(timeout: &mut Option<Duration>, most: Duration) {
 pub(super) fn connected(session: &mut Session, descriptor: std::os::fd::RawFd, ctx: &mut Ctx) {
     let Some(tries) = &mut ctx.tries else { return };
     let settings = &tries.cluster.settings;
-    let watched = settings.first_byte().is_some() || tries.try_due.is_some() || tries.due.is_some();
+    let watched = tries.first_byte().is_some() || tries.try_due.is_some() || tries.due.is_some();
     // To end a connection that others share would end their requests too.
     if !watched || settings.shares_connections() {
         return;
@@ -259,14 +295,31 @@ pub(super) fn connected(session: &mut Session, descriptor: std::os::fd::RawFd, c
 }
 
 impl Tries {
+    /// The whole body was sent. However long that took, the time of the try begins now.
+    pub(super) fn uploaded(&mut self) {
+        let timeout = self.cluster.settings.retries.timeout;
+        self.try_due = timeout.map(|timeout| Instant::now() + timeout);
+        self.sent();
+    }
+
     /// The whole request was sent: the endpoint is to answer.
-    pub(super) fn sent(&mut self) {
-        let Some(watchdog) = &mut self.watchdog else {
+    fn sent(&mut self) {
+        if self.watchdog.is_none() {
             return;
-        };
+        }
+        let first = self.first_byte().map(|first| Instant::now() + first);
+        let due = earlier(first, earlier(self.try_due, self.due));
+        if let Some(watchdog) = &mut self.watchdog {
+            watchdog.set(due);
+        }
+    }
+
+    /// How long the endpoint has for the head of its answer, where Pingora does not see to it. It gives
+    /// silent WebSockets a long time, and with them the answer to the handshake.
+    fn first_byte(&self) -> Option<Duration> {
+        let read = self.cluster.settings.transport.timeouts.read.0;
         let first = self.cluster.settings.first_byte();
-        let first = first.map(|first| Instant::now() + first);
-        watchdog.set(earlier(first, earlier(self.try_due, self.due)));
+        first.or_else(|| self.websocket.then_some(read))
     }
 
     /// The head of the answer is there. A connection that becomes another protocol's has all the time
@@ -277,12 +330,31 @@ impl Tries {
         }
     }
 
+    /// Whether the time of this try is over.
+    fn has_run_out(&self) -> bool {
+        self.try_due.is_some_and(|due| due <= Instant::now())
+    }
+
+    /// Whether the time for the whole request is over.
+    fn is_over(&self) -> bool {
+        self.due.is_some_and(|due| due <= Instant::now())
+    }
+
+    /// Whether an answer that seems to end now was cut, or is to be, because its time is over. On a
+    /// connection of its own the watchdog ends it, which may look like the end of the answer.
+    pub(super) fn is_cut(&self) -> bool {
+        match &self.watchdog {
+            Some(watchdog) => watchdog.has_bitten(),
+            None => self.cluster.settings.shares_connections() && self.is_over(),
+        }
+    }
+
     /// Whether one more try is worth it. Takes it from the budget.
     fn may_go_on(&self) -> bool {
         let settings = &self.cluster.settings;
         self.count < settings.retries.tries
-            && self.members.has_untried(&self.tried)
-            && self.due.is_none_or(|due| due > Instant::now())
+            && self.members.has_untried(settings, &self.tried)
+            && !self.is_over()
             && self.cluster.may_retry(clock::now())
     }
 
@@ -315,11 +387,15 @@ pub(super) fn answered(session: &mut Session, status: StatusCode, ctx: &mut Ctx)
 }
 
 /// Nothing was sent, so another endpoint may be tried whatever the method.
-pub(super) fn not_connected(ctx: &mut Ctx, mut error: Box<Error>) -> Box<Error> {
+pub(super) fn not_connected(ctx: &mut Ctx, peer: &HttpPeer, mut error: Box<Error>) -> Box<Error> {
     error.set_retry(false);
     if let Some(tries) = &mut ctx.tries {
+        if let (Some(lease), Some(at)) = (&tries.lease, peer._address.as_inet()) {
+            tries.cluster.unreachable(lease.endpoint(), *at);
+        }
         tries.failed(&error.etype().as_str());
-        let again = tries.cluster.settings.retries.on(Condition::Connect) && tries.may_go_on();
+        let retries = &tries.cluster.settings.retries;
+        let again = (retries.on(Condition::Connect) || tries.has_run_out()) && tries.may_go_on();
         error.set_retry(again);
     }
     error
@@ -338,7 +414,14 @@ pub(super) fn broken(
     error: Box<Error>,
     reused: bool,
 ) -> Box<Error> {
-    let mut error = bitten(ctx).unwrap_or(error);
+    let uploading = !session.is_body_done();
+    let bitten = bitten(ctx);
+    if uploading && bitten.is_none() && is_silence(&error) {
+        // The endpoint waits for the client, as we do.
+        let why = "the client has paused in its body for longer than the endpoint may be silent";
+        return ctx.refuse(Reply::new(408).because(why));
+    }
+    let mut error = bitten.unwrap_or(error);
     error.set_retry(false);
     let unseen = session
         .response_written()
@@ -361,22 +444,30 @@ pub(super) fn broken(
     let stale = reused && unseen && !timed_out;
     if stale && repeatable {
         tries.count -= 1;
-        tries.tried.pop();
+        let number = tries.lease.as_ref().map(Lease::number);
+        tries.tried.retain(|tried| Some(*tried) != number);
         error.set_retry(true);
         return error;
     }
-    if !stale {
+    // An answer that came in time may be long, and who sends or takes slowly is the client's affair.
+    let client_is_slow = tries.is_over() && (uploading || !unseen);
+    if !stale && !client_is_slow {
         tries.failed(&error.etype().as_str());
     }
     let retries = &tries.cluster.settings.retries;
     let condition = if timed_out {
-        retries.on(Condition::Timeout) || tries.try_due.is_some_and(|due| due <= Instant::now())
+        retries.on(Condition::Timeout) || tries.has_run_out()
     } else {
         retries.on(Condition::Reset)
     };
     let again = condition && repeatable && tries.may_go_on();
     error.set_retry(again);
     error
+}
+
+/// Whether an endpoint has said nothing for too long.
+fn is_silence(error: &Error) -> bool {
+    *error.esource() == ErrorSource::Upstream && *error.etype() == ErrorType::ReadTimedout
 }
 
 /// The error in place of the one that comes of a connection that we have ended ourselves.
@@ -386,9 +477,8 @@ fn bitten(ctx: &Ctx) -> Option<Box<Error>> {
         .watchdog
         .as_ref()
         .filter(|watchdog| watchdog.has_bitten())?;
-    let over = tries.due.is_some_and(|due| due <= Instant::now());
-    let why = if over {
-        "the time for the whole request is over"
+    let why = if tries.is_over() {
+        OVER
     } else {
         "the endpoint has not answered in time"
     };

@@ -2,7 +2,7 @@
 
 use bytes::Bytes;
 use edgeway_sdk::{BodyEdit, Reply};
-use pingora::Result;
+use pingora::{Error, ErrorType, Result};
 use pingora_proxy::Session;
 
 use super::ctx::Ctx;
@@ -23,7 +23,7 @@ pub(super) fn request(
     // An empty last piece would be written as a second terminator of a chunked body, and the bytes
     // be taken for the beginning of the next answer on that connection.
     if end && let Some(tries) = &mut ctx.tries {
-        tries.sent();
+        tries.uploaded();
     }
     if end && body.as_ref().is_some_and(Bytes::is_empty) {
         *body = None;
@@ -38,6 +38,13 @@ pub(super) fn response(
     end: bool,
     ctx: &mut Ctx,
 ) -> Result<()> {
+    if let Some(tries) = &ctx.tries
+        && tries.is_cut()
+        && !session.was_upgraded()
+    {
+        let why = "the time for the whole request is over";
+        return Err(Error::explain(ErrorType::ReadTimedout, why).into_up());
+    }
     if ctx.exchange.response_edits.is_empty() || session.was_upgraded() {
         return Ok(());
     }

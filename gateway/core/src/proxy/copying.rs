@@ -16,8 +16,8 @@ use crate::{
     upstream::{Picked, Want, clock},
 };
 
-/// Begins a copy of a request that is about to be sent for the first time, if its route has a mirror
-/// and chance wills.
+/// Begins a copy of a request that is about to be sent, if its route has a mirror, chance wills, and
+/// none was sent when it was tried before.
 pub(super) fn begin(
     session: &mut Session,
     request: &RequestHeader,
@@ -30,10 +30,12 @@ pub(super) fn begin(
     let Some((_, mirror)) = &forward.mirror else {
         return;
     };
-    let first = ctx.tries.as_ref().is_some_and(|tries| tries.count == 1);
-    // What a try before has collected would come again.
+    // What a try before has collected comes again.
     ctx.copy = None;
-    if !first || !mirror.sample.takes(rand::random()) {
+    let wanted = ctx
+        .copy_wanted
+        .get_or_insert_with(|| mirror.sample.takes(rand::random()));
+    if !*wanted {
         return;
     }
     ctx.copy = Copy::new(request.clone(), mirror);
@@ -66,6 +68,7 @@ fn send(ctx: &mut Ctx, connections: &Arc<Connections>) {
     let (Some(copy), Some((cluster, mirror))) = (ctx.copy.take(), &forward.mirror) else {
         return;
     };
+    ctx.copy_wanted = Some(false);
     let want = Want {
         tried: &[],
         key: None,

@@ -30,6 +30,8 @@ pub(crate) struct Ctx {
     pub(super) tries: Option<Tries>,
     /// What is sent to the route's mirror when it is complete.
     pub(super) copy: Option<mirror::Copy>,
+    /// Whether a copy is still wanted; nothing if chance has not been asked yet.
+    pub(super) copy_wanted: Option<bool>,
     /// From the arrival of the head to that of the endpoint's answer.
     pub(super) answered: Option<Duration>,
     /// What the client is told when a hook ends the request by an error.
@@ -51,6 +53,7 @@ impl Ctx {
             origin: Origin::Reply,
             tries: None,
             copy: None,
+            copy_wanted: None,
             answered: None,
             verdict: None,
         }

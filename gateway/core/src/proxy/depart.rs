@@ -91,18 +91,27 @@ fn target(request: &mut RequestHeader, ctx: &Ctx) -> std::result::Result<(), Inv
 
 fn host(request: &mut RequestHeader, cluster: &Cluster, lease: Option<&Lease>) -> Result<()> {
     match (&cluster.settings.host, lease) {
+        (HostPolicy::Keep, Some(lease)) if is_nameless(request) => name_of(request, lease),
         (HostPolicy::Keep, _) | (HostPolicy::Endpoint, None) => Ok(()),
-        (HostPolicy::Endpoint, Some(lease)) => {
-            let endpoint = lease.endpoint();
-            match &endpoint.location {
-                // Its path is no host.
-                Location::Unix(_) => request.insert_header(HOST, "localhost"),
-                Location::Address(_) | Location::Name { .. } => {
-                    request.insert_header(HOST, &*endpoint.name)
-                }
-            }
-        }
+        (HostPolicy::Endpoint, Some(lease)) => name_of(request, lease),
         (HostPolicy::Set(host), _) => request.insert_header(HOST, host.as_str()),
+    }
+}
+
+/// A client of HTTP/1.0 need not name a host, but HTTP/2 can't do without.
+fn is_nameless(request: &RequestHeader) -> bool {
+    request.version == Version::HTTP_2 && !request.headers.contains_key(HOST)
+}
+
+/// Makes the endpoint's own name the host.
+fn name_of(request: &mut RequestHeader, lease: &Lease) -> Result<()> {
+    let endpoint = lease.endpoint();
+    match &endpoint.location {
+        // Its path is no host.
+        Location::Unix(_) => request.insert_header(HOST, "localhost"),
+        Location::Address(_) | Location::Name { .. } => {
+            request.insert_header(HOST, &*endpoint.name)
+        }
     }
 }
 

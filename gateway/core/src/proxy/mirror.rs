@@ -79,9 +79,13 @@ impl fmt::Display for Lost {
 
 impl Copy {
     /// A copy of the request with this head, which is the one that the endpoint is sent. None of a
-    /// request that turns the connection into something else: what is said there can't be copied.
+    /// request that turns the connection into something else: what is said there can't be copied. None
+    /// of one without a host, as HTTP/1.0 has it: over HTTP/2 it could not be sent, and the mirror would
+    /// be blamed.
     pub(super) fn new(head: RequestHeader, mirror: &Mirror) -> Option<Self> {
-        if head.method == Method::CONNECT || head.headers.contains_key(header::UPGRADE) {
+        let hostless = !head.headers.contains_key(HOST) && head.uri.authority().is_none();
+        if hostless || head.method == Method::CONNECT || head.headers.contains_key(header::UPGRADE)
+        {
             return None;
         }
         let limit = mirror.max_body;

@@ -167,11 +167,11 @@ impl ProxyHttp for Proxy {
     fn fail_to_connect(
         &self,
         _session: &mut Session,
-        _peer: &HttpPeer,
+        peer: &HttpPeer,
         ctx: &mut Self::CTX,
         error: Box<Error>,
     ) -> Box<Error> {
-        attempt::not_connected(ctx, error)
+        attempt::not_connected(ctx, peer, error)
     }
 
     fn error_while_proxy(

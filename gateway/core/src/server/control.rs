@@ -16,7 +16,7 @@ use tokio::{
     task::JoinSet,
 };
 
-use super::{Fixed, Source};
+use super::{Fixed, Source, admin::Admin};
 use crate::{
     config::diagnostic::Look,
     snapshot::{Live, Pinned, Tasks, load},
@@ -31,16 +31,19 @@ pub(super) struct Control {
     /// Behind a lock that is never waited for: Pingora shares services between threads, and a task
     /// can't be shared.
     first: Mutex<Tasks>,
+    /// Until it is started.
+    admin: Option<Admin>,
 }
 
 impl Control {
-    pub(super) fn new(source: Source, live: Live, tasks: Tasks) -> Self {
+    pub(super) fn new(source: Source, live: Live, tasks: Tasks, admin: Option<Admin>) -> Self {
         let started = Fixed::of(&live.pin());
         Self {
             source: Arc::new(source),
             live,
             started,
             first: Mutex::new(tasks),
+            admin,
         }
     }
 
@@ -125,6 +128,8 @@ impl ServiceWithDependents for Control {
         drop(gateway);
         let first = std::mem::take(self.first.get_mut().unwrap_or_else(PoisonError::into_inner));
         let mut running = self.start(first);
+        let admin = self.admin.take();
+        let admin = admin.and_then(|admin| admin.start(self.live.clone()));
         ready.notify_ready();
         loop {
             tokio::select! {
@@ -135,6 +140,9 @@ impl ServiceWithDependents for Control {
                 }
                 _ = shutdown.changed() => break,
             }
+        }
+        if let Some(admin) = admin {
+            admin.abort();
         }
         running.shutdown().await;
     }

@@ -5,9 +5,10 @@ use std::{
     net::{SocketAddr, TcpListener},
 };
 
+use edgeway_sdk::Secret;
 use socket2::{Domain, Protocol, Socket, Type};
 
-use crate::snapshot::ListenerSpec;
+use crate::snapshot::{Admin, ListenerSpec};
 
 /// A socket that listens.
 pub(super) struct Bound {
@@ -32,6 +33,21 @@ pub(super) fn bind(specs: &[ListenerSpec]) -> Result<Vec<Bound>, String> {
         Err(error) => Err(explain(spec, &error)),
     };
     specs.iter().map(bound).collect()
+}
+
+/// Opens the socket of the admin listener, if there is to be one; gives it with its token.
+///
+/// # Errors
+///
+/// As those of [`bind`].
+pub(super) fn bind_admin(admin: Option<&Admin>) -> Result<Option<(Bound, Option<Secret>)>, String> {
+    let Some(admin) = admin else { return Ok(None) };
+    let spec = ListenerSpec {
+        name: "admin".to_owned(),
+        bind: admin.bind,
+    };
+    let bound = bind(&[spec])?.pop();
+    Ok(bound.map(|bound| (bound, admin.token.clone())))
 }
 
 fn open(address: SocketAddr) -> io::Result<TcpListener> {

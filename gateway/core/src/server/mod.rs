@@ -5,8 +5,10 @@
 //! * [`stream`]: one connection as Pingora sees it.
 //! * [`refusal`]: what a client is told whose request can't be read.
 //! * [`control`]: what runs beside the requests, and reload.
+//! * [`admin`]: what operators ask and change.
 //! * [`drain`]: the end.
 
+mod admin;
 mod control;
 mod drain;
 mod edge;
@@ -20,11 +22,11 @@ use edgeway_sdk::{Filters, Resources};
 use log::{info, warn};
 use pingora::server::{RunArgs, Server, configuration::ServerConf};
 
-use self::{control::Control, drain::Drain, edge::Edge};
+use self::{admin::Admin, control::Control, drain::Drain, edge::Edge};
 use crate::{
     cli::{exit, tell},
     config::diagnostic::Look,
-    snapshot::{Gateway, ListenerSpec, Live, load},
+    snapshot::{self, Gateway, ListenerSpec, Live, load},
 };
 
 /// What a running process needs to load its configuration again.
@@ -49,8 +51,10 @@ pub(crate) fn run(path: PathBuf, filters: Filters) -> ExitCode {
         tell(&format!("{counts} in {}\n", source.path.display()));
         return exit::configuration();
     };
-    let sockets = match listen::bind(&gateway.listeners) {
-        Ok(sockets) => sockets,
+    let bound = listen::bind(&gateway.listeners)
+        .and_then(|sockets| Ok((sockets, listen::bind_admin(gateway.admin.as_ref())?)));
+    let (sockets, admin) = match bound {
+        Ok(bound) => bound,
         Err(message) => {
             tell(&format!("error: {message}\n"));
             return ExitCode::FAILURE;
@@ -59,9 +63,10 @@ pub(crate) fn run(path: PathBuf, filters: Filters) -> ExitCode {
     // Twice, since Pingora keeps one to itself and it can't be cloned.
     let (conf, servers) = (Arc::new(engine(&gateway)), engine(&gateway));
     let drain = Drain::new(gateway.shutdown_timeout);
+    let admin = admin.map(|(socket, token)| Admin::new(socket, token, drain.watch()));
     let live = Live::new(gateway);
     let mut server = Server::new_with_opt_and_conf(None, servers);
-    let control = server.add_service(Control::new(source, live.clone(), tasks));
+    let control = server.add_service(Control::new(source, live.clone(), tasks, admin));
     let edge = server.add_service(Edge::new(sockets, live, conf, drain.clone()));
     edge.add_dependency(&control);
     server.run(RunArgs {
@@ -96,6 +101,7 @@ struct Fixed {
     threads: Option<usize>,
     upstream_keepalive: usize,
     shutdown_timeout: Duration,
+    admin: Option<snapshot::Admin>,
 }
 
 impl Fixed {
@@ -105,6 +111,7 @@ impl Fixed {
             threads: gateway.threads,
             upstream_keepalive: gateway.upstream_keepalive,
             shutdown_timeout: gateway.shutdown_timeout,
+            admin: gateway.admin.clone(),
         }
     }
 
@@ -121,6 +128,7 @@ impl Fixed {
                 "shutdown_timeout",
                 self.shutdown_timeout != new.shutdown_timeout,
             ),
+            ("admin", self.admin != new.admin),
         ];
         for (key, _) in changed.iter().filter(|(_, changed)| *changed) {
             warn!("`{key}` has changed: it takes effect at the next start");

@@ -9,7 +9,7 @@ use regex::Regex;
 
 use super::shaping::{Mirror, Split};
 use crate::{
-    config::scalar::SchemeName,
+    config::{Percent, scalar::SchemeName},
     route::Normalised,
     upstream::{Cluster, balance::key::of_values},
 };
@@ -107,16 +107,23 @@ impl fmt::Display for Forward {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match &self.to {
             Destination::One(cluster) => write!(f, "upstream {}", cluster.name)?,
-            Destination::Split { clusters, .. } => {
+            Destination::Split { by, clusters, .. } => {
                 f.write_str("split")?;
+                if by.is_some() {
+                    f.write_str(" by a value:")?;
+                }
                 for (place, (cluster, weight)) in clusters.iter().enumerate() {
                     let comma = if place > 0 { "," } else { "" };
                     write!(f, "{comma} {} {weight}", cluster.name)?;
                 }
             }
         }
-        if let Some((cluster, _)) = &self.mirror {
-            write!(f, ", mirror {}", cluster.name)?;
+        if let Some((cluster, mirror)) = &self.mirror {
+            f.write_str("; ")?;
+            if mirror.share < Percent::ALL {
+                write!(f, "{} ", mirror.share)?;
+            }
+            write!(f, "copied to {}", cluster.name)?;
         }
         Ok(())
     }

@@ -103,6 +103,8 @@ impl Sample {
 /// Which requests are copied, and what copies may cost.
 #[derive(Debug)]
 pub(crate) struct Mirror {
+    /// As it was written.
+    pub(crate) share: Percent,
     pub(crate) sample: Sample,
     /// In bytes; requests with larger bodies are not copied.
     pub(crate) max_body: usize,
@@ -115,6 +117,7 @@ pub(crate) struct Mirror {
 impl Mirror {
     pub(crate) fn new(config: &config::Mirror) -> Self {
         Self {
+            share: config.share,
             sample: Sample::new(config.share),
             max_body: usize::try_from(config.max_body.0).unwrap_or(usize::MAX),
             timeout: config.timeout.0,

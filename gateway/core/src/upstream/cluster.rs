@@ -2,6 +2,7 @@
 
 use std::{
     fmt,
+    net::SocketAddr,
     num::NonZeroU32,
     sync::{Arc, OnceLock},
     time::Duration,
@@ -10,7 +11,7 @@ use std::{
 use arc_swap::ArcSwap;
 use edgeway_sdk::{
     Resources, Template,
-    template::{self, Source as _},
+    template,
 };
 use http::{HeaderName, StatusCode};
 use log::{info, warn};
@@ -27,8 +28,8 @@ use super::{
     members::{Endpoint, Lease, Members},
     peer::Transport,
     queue::Queue,
-    resolve::Named,
-    roster::{Book, Listed, Location, Roster},
+    resolve::{Named, moved},
+    roster::{Book, Listed, Location, Origin, Roster},
     sticky::{self, Cookie},
 };
 use crate::config::{Condition, HostPolicy, LiveChanges, Protocol, Start, StatusRange};
@@ -221,8 +222,6 @@ pub(crate) struct Shared {
     pub(crate) budget: Budget,
     /// What signs tokens where no secret is configured.
     pub(crate) random_key: OnceLock<sticky::Key>,
-    /// Whether the upstream has been in service: what is added after that starts slowly.
-    in_service: OnceLock<()>,
 }
 
 /// How many endpoints an upstream can have. They are numbered by 16 bits.
@@ -258,18 +257,46 @@ impl Cluster {
     pub(crate) fn named(&self) -> Vec<Named> {
         let members = self.members();
         let named = members.endpoints.iter().filter_map(|endpoint| {
-            let Location::Name { host, port } = &endpoint.location else {
-                return None;
-            };
-            Some(Named {
-                upstream: Arc::clone(&self.name),
-                endpoint: Arc::clone(&endpoint.name),
-                host: host.clone(),
-                port: *port,
-                state: Arc::clone(&endpoint.state),
-            })
+            let state = || Arc::clone(&endpoint.state);
+            self.by_name(&endpoint.name, &endpoint.location, state)
         });
         named.collect()
+    }
+
+    /// Of endpoints that have just been found, those whose name has no address yet. It is kept if they
+    /// become endpoints before what is given back is dropped.
+    pub(crate) fn unresolved(&self, found: &[Found]) -> Vec<Named> {
+        let named = found.iter().filter_map(|found| {
+            let state = || self.state(&found.name);
+            self.by_name(&found.name, &Location::of(&found.address), state)
+        });
+        named
+            .filter(|named| named.state.address().is_none())
+            .collect()
+    }
+
+    fn by_name(
+        &self,
+        name: &str,
+        location: &Location,
+        state: impl FnOnce() -> Arc<State>,
+    ) -> Option<Named> {
+        let Location::Name { host, port } = location else {
+            return None;
+        };
+        Some(Named {
+            upstream: Arc::clone(&self.name),
+            endpoint: name.into(),
+            host: host.clone(),
+            port: *port,
+            state: state(),
+        })
+    }
+
+    /// What is known of the endpoint of this name.
+    fn state(&self, endpoint: &str) -> Arc<State> {
+        let name = format!("{}/{endpoint}", self.name);
+        self.resources.shared(&name, State::default)
     }
 
     /// Looks for endpoints once, before there are requests.
@@ -298,7 +325,6 @@ impl Cluster {
             self.roster.open().forget_changes();
         }
         self.update(|_| {});
-        drop(self.shared.in_service.set(()));
     }
 
     /// Tells what discovery has found.
@@ -307,64 +333,65 @@ impl Cluster {
         self.update(|book| book.found = source.map(|source| (source, found)));
     }
 
+    /// Whether an operator has changed what the configuration and discovery say.
+    pub(crate) fn is_changed(&self) -> bool {
+        !self.roster.open().is_untouched()
+    }
+
     /// Changes which endpoints there are, or what is said of them.
     pub(crate) fn update(&self, change: impl FnOnce(&mut Book)) {
         let mut book = self.roster.open();
         change(&mut book);
-        let added = self.rebuild(&book);
-        let members = self.members();
-        for endpoint in &members.endpoints {
-            endpoint.state.set_mode(endpoint.mode, clock::now());
-            match &self.check {
-                Some(check) => endpoint.state.expect_probe(check.start == Start::Unhealthy),
-                None => endpoint.state.forget_probe(),
-            }
-        }
-        if self.shared.in_service.get().is_some() {
-            for endpoint in added {
-                endpoint.entered_service(clock::now());
-            }
-        }
+        self.rebuild(&book);
+        self.introduce(&mut book);
         drop(book);
         self.changed.send_replace(());
     }
 
-    /// Builds the members anew; the states of endpoints that were not there before.
-    fn rebuild(&self, book: &Book) -> Vec<Arc<State>> {
-        let before = self.members();
+    /// Builds the members anew.
+    fn rebuild(&self, book: &Book) {
         let source = self.source.as_ref().map(|source| source.describe());
         let listed = book.apply(&self.written, source.as_deref());
-        let endpoints: Vec<_> = listed
-            .into_iter()
-            .take(MOST)
-            .map(|listed| self.endpoint(listed))
-            .collect();
-        let is_new = |endpoint: &&Endpoint| {
-            !before
-                .endpoints
-                .iter()
-                .any(|known| Arc::ptr_eq(&known.state, &endpoint.state))
-        };
-        let added = endpoints
-            .iter()
-            .filter(is_new)
-            .map(|endpoint| Arc::clone(&endpoint.state))
-            .collect();
+        let endpoints = listed.into_iter().take(MOST);
+        let endpoints = endpoints.map(|listed| self.endpoint(listed)).collect();
         let members = Members::new(&self.name, endpoints, &self.settings, &self.shared);
         self.members.store(Arc::new(members));
-        added
+    }
+
+    /// Tells endpoints what is said of them. Those that were not there before start slowly, but for the
+    /// first of an upstream: somebody has to take the load.
+    fn introduce(&self, book: &mut Book) {
+        let (members, now) = (self.members(), clock::now());
+        let first = book.in_service.is_empty();
+        for endpoint in &members.endpoints {
+            endpoint.state.set_mode(endpoint.mode, now);
+            match &self.check {
+                Some(check) => endpoint.state.expect_probe(check.start == Start::Unhealthy),
+                None => endpoint.state.forget_probe(),
+            }
+            if !first && !book.in_service.contains(&endpoint.name) {
+                endpoint.state.entered_service(now);
+            }
+        }
+        let names = members
+            .endpoints
+            .iter()
+            .map(|endpoint| Arc::clone(&endpoint.name));
+        book.in_service = names.collect();
     }
 
     fn endpoint(&self, listed: Listed) -> Endpoint {
-        let state = self
-            .resources
-            .shared(&format!("{}/{}", self.name, listed.name), State::default);
+        let state = self.state(&listed.name);
+        // What was found by a name has only an address of its own.
+        let found = listed.origin == Origin::Discovery;
+        let source = self.source.as_ref().filter(|_| found);
+        let host = source.and_then(|source| source.host());
         if let Location::Address(address) = listed.location {
             state.found(address);
         }
         let most = listed.max_connections.or(self.settings.max_connections);
         Endpoint {
-            template: self.settings.transport.template(&listed.location),
+            template: self.settings.transport.template(&listed.location, host),
             name: listed.name.into(),
             location: listed.location,
             weight: listed.weight,
@@ -422,6 +449,13 @@ impl Cluster {
                 "endpoint is back: upstream={} endpoint={}",
                 self.name, endpoint.name
             );
+        }
+    }
+
+    /// Notes that there is no connection to an endpoint at this address. Its name may have others.
+    pub(crate) fn unreachable(&self, endpoint: &Endpoint, at: SocketAddr) {
+        if let Some(next) = endpoint.state.turn_from(at) {
+            moved(&self.name, &endpoint.name, next);
         }
     }
 

@@ -32,6 +32,8 @@ pub(crate) use self::{
 #[derive(Debug, Default)]
 pub(crate) struct State {
     address: ArcSwapOption<SocketAddr>,
+    /// All addresses that its name has, in the order of preference.
+    choice: ArcSwapOption<Vec<SocketAddr>>,
     /// A [`Mode`].
     mode: AtomicU8,
     probe: Probe,
@@ -75,6 +77,28 @@ impl State {
         news
     }
 
+    /// Tells all addresses that the name of the endpoint has, the one in use among them.
+    pub(crate) fn may_be_at(&self, addresses: Vec<SocketAddr>) {
+        self.choice.store(Some(Arc::new(addresses)));
+    }
+
+    /// Nobody answers at `failed`: turns to the next address of the name, if there is another and
+    /// nobody has turned away meanwhile. Gives the new address.
+    pub(crate) fn turn_from(&self, failed: SocketAddr) -> Option<SocketAddr> {
+        let used = self.address.load();
+        if used.as_deref() != Some(&failed) {
+            return None;
+        }
+        let choice = self.choice.load_full()?;
+        let place = choice.iter().position(|address| *address == failed)?;
+        let next = choice[(place + 1) % choice.len()];
+        if next == failed {
+            return None;
+        }
+        let before = self.address.compare_and_swap(&used, Some(Arc::new(next)));
+        (before.as_deref() == Some(&failed)).then_some(next)
+    }
+
     /// Whether a request may go there now. Asked last, and only if one will: it may be the one that
     /// tries an endpoint which was left out, and this takes the turn.
     pub(crate) fn may_serve(&self, patience: &Patience, now: u64) -> bool {
@@ -90,18 +114,16 @@ impl State {
         self.probe.may_serve() && self.passive.may_serve(patience, now)
     }
 
-    /// Whether a request may go there when no endpoint is well, and any has to do. One that waits for its
-    /// first check was never seen to serve.
+    /// Whether a request may go there when no endpoint is well, and any has to do. One that
+    /// is to start unhealthy has to be seen to serve first.
     pub(crate) fn may_be_asked(&self) -> bool {
-        self.mode() == Mode::Up && self.verdict() != Verdict::Doubted
+        self.mode() == Mode::Up && self.probe.may_be_asked()
     }
 
-    /// Whether nothing speaks against it. Changes nothing, so any number may be looked at.
+    /// Whether nothing speaks against it, but that nobody may know where it is. Changes nothing, so
+    /// any number may be looked at.
     pub(crate) fn is_well(&self, patience: &Patience) -> bool {
-        self.mode() == Mode::Up
-            && self.probe.may_serve()
-            && !self.is_out(patience)
-            && self.address.load().is_some()
+        self.mode() == Mode::Up && self.probe.may_serve() && !self.is_out(patience)
     }
 
     /// Whether it is left out because requests have failed, and none has succeeded since.
@@ -211,15 +233,12 @@ impl State {
         LEAST_EASE + (1.0 - LEAST_EASE) * part.min(1.0)
     }
 
-    /// In a word.
+    /// In a word; whether it is known where it is, is not asked here.
     pub(crate) fn status(&self, patience: &Patience, slow_start: Duration, now: u64) -> Status {
         match self.mode() {
             Mode::Maintenance => return Status::Maintenance,
             Mode::Drain => return Status::Draining,
             Mode::Up => {}
-        }
-        if self.address.load().is_none() {
-            return Status::Unresolved;
         }
         match self.verdict() {
             Verdict::Ill => return Status::Unhealthy,

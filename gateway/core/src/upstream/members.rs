@@ -193,9 +193,12 @@ impl Members {
         self.by_id.get(&id).copied()
     }
 
-    /// Whether an endpoint is left that was not tried.
-    pub(crate) fn has_untried(&self, tried: &[u16]) -> bool {
-        tried.len() < self.endpoints.len()
+    /// Whether an endpoint is left that was not tried and may be asked.
+    pub(crate) fn has_untried(&self, settings: &Settings, tried: &[u16]) -> bool {
+        let mut others = (0..).zip(&self.endpoints);
+        others.any(|(number, endpoint): (u16, _)| {
+            !tried.contains(&number) && endpoint.may_be_next(settings)
+        })
     }
 
     /// An endpoint for a request.
@@ -386,6 +389,17 @@ impl Endpoint {
             Location::Address(_) | Location::Unix(_) => Some(self.template.clone()),
             Location::Name { .. } => Some(peer::at(&self.template, self.state.address()?)),
         }
+    }
+
+    /// Whether a request that has failed elsewhere would be sent here. Changes nothing.
+    fn may_be_next(&self, settings: &Settings) -> bool {
+        let full = self.max_connections != 0 && self.state.load.active() >= self.max_connections;
+        let willing = if settings.last_resort {
+            self.state.may_be_asked()
+        } else {
+            self.state.is_well(&settings.patience)
+        };
+        willing && self.is_reachable() && (!full || settings.queue.is_some())
     }
 
     /// Whether it is known where it is.

@@ -26,15 +26,17 @@ mod resolve;
 mod roster;
 pub(crate) mod sticky;
 mod tend;
+mod view;
 mod window;
 
 pub(crate) use self::{
     cluster::{
-        BalanceBy, Breaking, Cluster, MOST, Plan, Retries, Settings, Shared, Signing, Sticky,
+        BalanceBy, Breaking, Cluster, MOST, Plan, Retries, Settings, Signing, Sticky,
     },
     members::{Endpoint, Lease, Members, Picked, Tried, Want},
     peer::{Tls, Transport},
     queue::Turned,
     roster::{Change, Listed, Location, Origin},
     tend::{first_pass, tend},
+    view::UpstreamView,
 };

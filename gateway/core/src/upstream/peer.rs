@@ -5,11 +5,22 @@ use std::{
     net::Ipv4Addr,
     path::Path,
     sync::Arc,
+    time::Duration,
 };
 
 use ahash::AHasher;
+use async_trait::async_trait;
 use pingora::{
-    protocols::{l4::socket::SocketAddr, tls::CaType},
+    Error, ErrorType, Result,
+    connectors::L4Connect,
+    protocols::{
+        l4::{
+            ext::{connect, connect_uds},
+            socket::SocketAddr,
+            stream::Stream,
+        },
+        tls::CaType,
+    },
     upstreams::peer::HttpPeer,
     utils::tls::CertKey,
 };
@@ -43,10 +54,14 @@ const NOWHERE: (Ipv4Addr, u16) = (Ipv4Addr::UNSPECIFIED, 0);
 /// How many requests share an HTTP/2 connection. Servers allow a hundred or more (RFC 9113, 6.5.2).
 const STREAMS: usize = 100;
 
+/// How many bytes of an answer an endpoint may send ahead of a client that does not read.
+const AHEAD: u32 = 512 << 10;
+
 impl Transport {
-    /// The peer of an endpoint, of which only the address is still to be filled in.
-    pub(super) fn template(&self, location: &Location) -> HttpPeer {
-        let sni = self.tls.as_ref().map(|tls| tls.sni(location));
+    /// The peer of an endpoint, of which only the address is still to be filled in. `host` is whose
+    /// address it is, if it was found by that.
+    pub(super) fn template(&self, location: &Location, host: Option<&str>) -> HttpPeer {
+        let sni = self.tls.as_ref().map(|tls| tls.sni(location, host));
         let mut peer = match location {
             Location::Unix(path) => unix(path, sni.is_some()),
             Location::Address(address) => HttpPeer::new(address, sni.is_some(), String::new()),
@@ -71,14 +86,19 @@ impl Transport {
     fn set_timeouts(&self, peer: &mut HttpPeer) {
         let options = &mut peer.options;
         let timeouts = &self.timeouts;
-        let handshake = if self.tls.is_some() {
-            timeouts.handshake.0
+        let connect = timeouts.connect.0;
+        if self.tls.is_some() {
+            let handshake = timeouts.handshake.0;
+            options.custom_l4 = Some(Arc::new(Dial(connect)));
+            options.connection_timeout = Some(handshake);
+            options.total_connection_timeout = Some(connect.saturating_add(handshake));
         } else {
-            std::time::Duration::ZERO
-        };
-        options.connection_timeout = Some(timeouts.connect.0);
-        options.total_connection_timeout = Some(timeouts.connect.0.saturating_add(handshake));
-        options.read_timeout = Some(timeouts.read.0);
+            options.connection_timeout = Some(connect);
+            options.total_connection_timeout = Some(connect);
+        }
+        // A shorter time for the first byte is seen to elsewhere; a longer one has to be the time here.
+        let first = timeouts.first_byte.map_or(timeouts.read.0, |first| first.0);
+        options.read_timeout = Some(timeouts.read.0.max(first));
         options.write_timeout = Some(timeouts.write.0);
         options.idle_timeout = Some(timeouts.idle.0);
     }
@@ -91,6 +111,11 @@ impl Transport {
         };
         peer.options.set_http_version(max, min);
         peer.options.max_h2_streams = STREAMS;
+        peer.options.h2_stream_window_size = Some(AHEAD);
+        // Room for all: else one client that does not read would hold up those that share its connection.
+        peer.options.h2_connection_window_size = u32::try_from(STREAMS)
+            .ok()
+            .map(|streams| AHEAD.saturating_mul(streams));
     }
 
     fn group(&self) -> u64 {
@@ -105,15 +130,44 @@ impl Transport {
 }
 
 impl Tls {
-    fn sni(&self, location: &Location) -> String {
+    fn sni(&self, location: &Location, host: Option<&str>) -> String {
         if let Some(name) = &self.name {
             return name.clone();
         }
-        match location {
-            Location::Name { host, .. } => host.clone(),
-            Location::Address(address) => address.ip().to_string(),
-            Location::Unix(_) => String::new(),
+        // The dot at the end of a complete name is no part of it (RFC 6066, 3).
+        let complete = |host: &str| host.trim_end_matches('.').to_owned();
+        match (location, host) {
+            (Location::Address(_), Some(host)) => complete(host),
+            (Location::Name { host, .. }, _) => complete(host),
+            (Location::Address(address), None) => address.ip().to_string(),
+            (Location::Unix(_), _) => String::new(),
         }
+    }
+}
+
+/// Makes connections for TLS in a time of their own: Pingora has one that holds for the connection
+/// and for the handshake, each.
+#[derive(Debug)]
+struct Dial(Duration);
+
+#[async_trait]
+impl L4Connect for Dial {
+    async fn connect(&self, address: &SocketAddr) -> Result<Stream> {
+        let connecting = async {
+            match address {
+                SocketAddr::Inet(address) => connect(address, None).await.map(Stream::from),
+                // The configuration knows only sockets with a path.
+                SocketAddr::Unix(address) => {
+                    let path = address.as_pathname().unwrap_or_else(|| Path::new(""));
+                    connect_uds(path).await.map(Stream::from)
+                }
+            }
+        };
+        let Ok(connected) = tokio::time::timeout(self.0, connecting).await else {
+            let why = format!("no connection within {:?}", self.0);
+            return Error::e_explain(ErrorType::ConnectTimedout, why);
+        };
+        connected
     }
 }
 

@@ -6,7 +6,7 @@ use std::{
 };
 
 use tokio::{
-    sync::Notify,
+    sync::{Mutex, Notify},
     time::{Instant, timeout_at},
 };
 
@@ -14,6 +14,8 @@ use tokio::{
 #[derive(Debug, Default)]
 pub(crate) struct Queue {
     waiting: AtomicU32,
+    /// Held by whoever is first. The others wait for it in the order of their arrival.
+    first: Mutex<()>,
     freed: Notify,
 }
 
@@ -48,15 +50,15 @@ impl Queue {
         self.waiting.load(Ordering::Relaxed)
     }
 
-    /// Tells that there may be room for one more.
+    /// Tells whoever is first that there may be room.
     pub(crate) fn freed(&self) {
         if !self.is_empty() {
             self.freed.notify_one();
         }
     }
 
-    /// Waits until `attempt` gives something, in the order of arrival as far as those who wait are
-    /// concerned.
+    /// Waits until `attempt` gives something, which only who came first asks for. Who is dropped meanwhile
+    /// has left.
     ///
     /// # Errors
     ///
@@ -67,23 +69,23 @@ impl Queue {
         due: Instant,
         mut attempt: impl FnMut() -> Option<T>,
     ) -> Result<T, Turned> {
-        let place = Place(&self.waiting);
+        let _place = Place(&self.waiting);
         if self.waiting.fetch_add(1, Ordering::Relaxed) >= size {
             return Err(Turned::Full);
         }
+        let first = timeout_at(due, self.first.lock()).await;
+        let _first = first.map_err(|_| Turned::TooLong)?;
         loop {
-            let look = due.min(Instant::now() + LOOK);
-            // Either way it is worth a look.
-            let called = timeout_at(look, self.freed.notified()).await.is_ok();
+            // There may be room for more than one, or there was before we were here to be told.
             if let Some(found) = attempt() {
-                drop(place);
-                // There may be room for more than one: each calls the next.
-                self.freed();
                 return Ok(found);
             }
-            if !called && look == due {
+            let now = Instant::now();
+            if now >= due {
                 return Err(Turned::TooLong);
             }
+            // Either way it is worth a look.
+            drop(timeout_at(due.min(now + LOOK), self.freed.notified()).await);
         }
     }
 }
@@ -140,6 +142,56 @@ mod tests {
         assert_eq!(queue.wait(1, soon(), || Some(1)).await, Err(Turned::Full));
         assert_eq!(queue.len(), 1);
         assert_eq!(first.await.unwrap(), Err(Turned::TooLong));
+    }
+
+    #[tokio::test]
+    async fn who_came_first_is_served_first_however_long_it_has_waited() {
+        let queue = Arc::new(Queue::default());
+        let room = Arc::new(AtomicU32::new(0));
+        let served = Arc::new(std::sync::Mutex::new(Vec::new()));
+        let mut waiting = Vec::new();
+        for number in 0..5 {
+            let (inside, left) = (Arc::clone(&queue), Arc::clone(&room));
+            let order = Arc::clone(&served);
+            waiting.push(tokio::spawn(async move {
+                let take = || {
+                    let some = |left: u32| left.checked_sub(1);
+                    left.fetch_update(Ordering::Relaxed, Ordering::Relaxed, some)
+                        .is_ok()
+                        .then(|| order.lock().unwrap().push(number))
+                };
+                let due = Instant::now() + Duration::from_secs(5);
+                inside.wait(10, due, take).await
+            }));
+            while queue.len() <= number {
+                tokio::task::yield_now().await;
+            }
+            tokio::time::sleep(LOOK / 3).await;
+        }
+        room.store(5, Ordering::Relaxed);
+        queue.freed();
+        for one in waiting {
+            assert_eq!(one.await.unwrap(), Ok(()));
+        }
+        assert_eq!(*served.lock().unwrap(), [0, 1, 2, 3, 4]);
+    }
+
+    #[tokio::test]
+    async fn who_is_not_first_is_sent_away_in_time_too() {
+        let queue = Arc::new(Queue::default());
+        let inside = Arc::clone(&queue);
+        let later = Instant::now() + Duration::from_secs(60);
+        let first = tokio::spawn(async move { inside.wait(9, later, || None::<u32>).await });
+        while queue.is_empty() {
+            tokio::task::yield_now().await;
+        }
+        assert_eq!(
+            queue.wait(9, soon(), || Some(1)).await,
+            Err(Turned::TooLong)
+        );
+        // When the first leaves, it is another's turn.
+        first.abort();
+        assert_eq!(queue.wait(9, soon(), || Some(1)).await, Ok(1));
     }
 
     #[tokio::test]

@@ -48,15 +48,21 @@ impl Named {
     }
 
     fn found(&self, found: &[Found]) {
-        if let Some(address) = choose(self.state.address(), &addresses(found))
-            && self.state.found(address)
-        {
-            info!(
-                "endpoint has an address: upstream={} endpoint={} address={address}",
-                self.upstream, self.endpoint
-            );
+        let mut found = addresses(found);
+        found.sort_by_key(SocketAddr::is_ipv6);
+        let Some(address) = choose(self.state.address(), &found) else {
+            return;
+        };
+        if self.state.found(address) {
+            moved(&self.upstream, &self.endpoint, address);
         }
+        self.state.may_be_at(found);
     }
+}
+
+/// Tells the log where an endpoint is from now on.
+pub(super) fn moved(upstream: &str, endpoint: &str, address: SocketAddr) {
+    info!("endpoint has an address: upstream={upstream} endpoint={endpoint} address={address}");
 }
 
 /// The address to use, of those that a name has.

@@ -2,10 +2,11 @@
 //! changed since.
 
 use std::{
+    collections::HashSet,
     net::SocketAddr,
     num::{NonZeroU16, NonZeroU32},
     path::PathBuf,
-    sync::{Mutex, MutexGuard, PoisonError},
+    sync::{Arc, Mutex, MutexGuard, PoisonError},
 };
 
 use indexmap::{IndexMap, IndexSet};
@@ -63,6 +64,8 @@ pub(crate) struct Book {
     pub(crate) added: IndexMap<String, Listed>,
     pub(crate) removed: IndexSet<String>,
     pub(crate) changed: IndexMap<String, Change>,
+    /// The endpoints that serve by now.
+    pub(crate) in_service: HashSet<Arc<str>>,
 }
 
 /// What an operator has changed of an endpoint; what is not given is as it was.
@@ -84,7 +87,8 @@ impl Roster {
 
 impl Book {
     /// The endpoints in force, in a stable order: as written, then as found, then as added. The first
-    /// of a name counts. What another source than this has found does not.
+    /// of a name counts, unless it was removed and is added again. What another source than this has
+    /// found does not.
     pub(crate) fn apply(&self, written: &[Listed], source: Option<&str>) -> Vec<Listed> {
         let found = self
             .found
@@ -92,10 +96,12 @@ impl Book {
             .filter(|(by, _)| Some(by.as_str()) == source);
         let found = found.flat_map(|(_, found)| found).map(Listed::found);
         let all = written.iter().cloned().chain(found);
-        let all = all.chain(self.added.values().cloned());
         let mut listed: IndexMap<String, Listed> = IndexMap::new();
         for endpoint in all.filter(|endpoint| !self.removed.contains(&endpoint.name)) {
             listed.entry(endpoint.name.clone()).or_insert(endpoint);
+        }
+        for (name, endpoint) in &self.added {
+            listed.insert(name.clone(), endpoint.clone());
         }
         for (name, change) in &self.changed {
             if let Some(endpoint) = listed.get_mut(name) {
@@ -138,6 +144,28 @@ impl Book {
         known.weight = change.weight.or(known.weight);
         known.state = change.state.or(known.state);
         known.max_connections = change.max_connections.or(known.max_connections);
+    }
+
+    /// Forgets what was said of the endpoint of this name.
+    pub(crate) fn forget(&mut self, name: &str) {
+        self.added.shift_remove(name);
+        self.removed.shift_remove(name);
+        self.changed.shift_remove(name);
+    }
+
+    /// Forgets of the changes of an endpoint those that `change` makes, which hold otherwise by now.
+    pub(crate) fn forget_change(&mut self, name: &str, change: Change) {
+        let Some(known) = self.changed.get_mut(name) else {
+            return;
+        };
+        known.weight = known.weight.filter(|_| change.weight.is_none());
+        known.state = known.state.filter(|_| change.state.is_none());
+        known.max_connections = known
+            .max_connections
+            .filter(|_| change.max_connections.is_none());
+        if *known == Change::default() {
+            self.changed.shift_remove(name);
+        }
     }
 }
 
@@ -230,6 +258,45 @@ mod tests {
         book.forget_changes();
         assert!(book.is_untouched());
         assert_eq!(names(&book, &written), ["a:1", "b:1"]);
+    }
+
+    #[test]
+    fn a_written_endpoint_that_is_removed_and_added_again_is_as_it_was_added() {
+        let written = [
+            listed("a:1", Origin::Configuration),
+            listed("b:1", Origin::Configuration),
+        ];
+        let mut book = Book::default();
+        book.remove("a:1");
+        let again = Listed {
+            weight: 5,
+            ..listed("a:1", Origin::Admin)
+        };
+        book.add(again.clone());
+        assert_eq!(book.apply(&written, None)[0], again);
+    }
+
+    #[test]
+    fn only_the_changes_that_hold_otherwise_are_forgotten() {
+        let mut book = Book::default();
+        let both = Change {
+            weight: NonZeroU16::new(5),
+            state: Some(Mode::Drain),
+            max_connections: None,
+        };
+        let weight = Change {
+            weight: NonZeroU16::new(3),
+            ..Change::default()
+        };
+        book.change("a:1", both);
+        book.forget_change("a:1", weight);
+        let left = Change {
+            weight: None,
+            ..both
+        };
+        assert_eq!(book.changed["a:1"], left);
+        book.forget_change("a:1", both);
+        assert!(book.is_untouched());
     }
 
     #[test]

@@ -6,6 +6,7 @@ use log::{info, warn};
 use pingora::upstreams::peer::HttpPeer;
 use tokio::{
     join,
+    sync::mpsc,
     task::{AbortHandle, JoinSet},
     time::timeout,
 };
@@ -13,7 +14,7 @@ use tokio::{
 use super::{
     Cluster, clock,
     discovery::{Resolver, follow},
-    endpoint::{self, Thresholds, Turned},
+    endpoint::{self, Thresholds, Turned, Verdict},
     health::{Check, Checked, Checks, Outcome},
     members::{Endpoint, Members},
     resolve::first_answers,
@@ -46,24 +47,35 @@ pub(crate) async fn first_pass(clusters: &[Arc<Cluster>], resolver: &Resolver) {
 /// Looks after an upstream, for as long as it is polled.
 pub(crate) async fn tend(cluster: Arc<Cluster>, resolver: Resolver) {
     join!(
-        discover(&cluster),
+        discover(&cluster, &resolver),
         resolve(&cluster, &resolver),
         check(&cluster)
     );
 }
 
-async fn discover(cluster: &Cluster) {
-    if let Some(source) = &cluster.source {
-        follow(Arc::clone(source), |found| {
+async fn discover(cluster: &Cluster, resolver: &Resolver) {
+    let Some(source) = &cluster.source else {
+        return;
+    };
+    let (tell, mut told) = mpsc::unbounded_channel();
+    let following = follow(Arc::clone(source), move |found| {
+        // The other end is right here.
+        tell.send(found).ok();
+    });
+    let taking = async {
+        while let Some(found) = told.recv().await {
             info!(
                 "endpoints discovered: upstream={} number={}",
                 cluster.name,
                 found.len()
             );
+            // Those that are there serve until it is known where the new ones are.
+            let unresolved = cluster.unresolved(&found);
+            first_answers(resolver, &unresolved).await;
             cluster.found(found);
-        })
-        .await;
-    }
+        }
+    };
+    join!(following, taking);
 }
 
 /// Follows the names of the endpoints that there are.
@@ -146,6 +158,7 @@ impl Checked for Patient {
             ill_after: self.check.unhealthy_after.get(),
         };
         let reason = outcome.result.err();
+        let failed = reason.is_some();
         let found = endpoint::Check {
             ok: reason.is_none(),
             took: outcome.took,
@@ -160,6 +173,14 @@ impl Checked for Patient {
                 reason.unwrap_or_default()
             ),
             None => {}
+        }
+        let state = &self.endpoint().state;
+        // It may be well at another address of its name.
+        if failed
+            && matches!(state.verdict(), Verdict::Ill | Verdict::Doubted)
+            && let Some(address) = state.address()
+        {
+            self.cluster.unreachable(self.endpoint(), address);
         }
     }
 }

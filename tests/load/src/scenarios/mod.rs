@@ -1,5 +1,6 @@
 //! The scenarios, one file each.
 
+mod balance;
 mod proxy_jwt;
 
 use crate::contestant::Bench;
@@ -33,8 +34,25 @@ fn find(name: &str) -> Result<&'static Kind> {
     })
 }
 
-const ALL: &[Kind] = &[Kind {
-    name: "proxy-jwt",
-    title: "Plain proxy, and proxy with an HS256 token check",
-    prepare: proxy_jwt::prepare,
-}];
+const ALL: &[Kind] = &[
+    Kind {
+        name: "proxy-jwt",
+        title: "Plain proxy, and proxy with an HS256 token check",
+        prepare: proxy_jwt::prepare,
+    },
+    Kind {
+        name: "balance",
+        title: "Balancing between three endpoints, one of them slow",
+        prepare: balance::prepare,
+    },
+];
+
+/// The inside of a location that proxies to `app` and tells it who is calling, as edgeway does.
+const NGINX_PROXY_PASS: &str = "            proxy_pass http://app;
+            proxy_http_version 1.1;
+            proxy_set_header Connection \"\";
+            proxy_set_header Host $http_host;
+            proxy_set_header X-Real-IP $remote_addr;
+            proxy_set_header X-Forwarded-For $remote_addr;
+            proxy_set_header X-Forwarded-Proto $scheme;
+            proxy_set_header X-Forwarded-Host $http_host;";

@@ -5,11 +5,13 @@ use std::net::SocketAddr;
 use jsonwebtoken::{Algorithm, EncodingKey, Header};
 use serde::Serialize;
 
+use crate::arrivals::Arrivals;
 use crate::contestant::{Bench, Contestant, SECRET, SECRET_VARIABLE};
 use crate::fault::{Fault, Result, Trouble};
 use crate::http;
 use crate::load::Plan;
-use crate::scenario::{Job, Scenario};
+use crate::scenario::{Figure, Job, Scenario, Upstream};
+use crate::scenarios::NGINX_PROXY_PASS;
 
 /// Starts everything, and asserts that whoever is compared does the same.
 pub(crate) fn prepare(bench: &Bench) -> Result<Scenario> {
@@ -30,9 +32,10 @@ pub(crate) fn prepare(bench: &Bench) -> Result<Scenario> {
         checks_tokens(&contestants[at])?;
     }
     Ok(Scenario {
+        compared_by: Figure::Cpu,
         jobs: jobs(plain, jwt)?,
         contestants,
-        upstream,
+        upstream: Upstream::Process(upstream),
         versions: vec![njs],
         small_at_start: vec!["edgeway", "edgeway + jwt"],
     })
@@ -41,8 +44,10 @@ pub(crate) fn prepare(bench: &Bench) -> Result<Scenario> {
 fn jobs(plain: Vec<usize>, jwt: Vec<usize>) -> Result<Vec<Job>> {
     let tokens = |count| {
         Ok::<_, Fault>(Plan {
+            arrivals: Arrivals::WhenAnswered,
             requests: signed_requests(count)?,
-            body: body(),
+            bodies: vec![body()],
+            watched: None,
         })
     };
     Ok(vec![
@@ -50,29 +55,31 @@ fn jobs(plain: Vec<usize>, jwt: Vec<usize>) -> Result<Vec<Job>> {
             title: "plain proxy",
             contestants: plain,
             plan: Plan {
+                arrivals: Arrivals::WhenAnswered,
                 requests: vec![http::get("/", &[])],
-                body: body(),
+                bodies: vec![body()],
+                watched: None,
             },
-            at_most: Some(1.5),
+            at_most: vec![("edgeway", 1.5)],
         },
         Job {
             title: "jwt, one token",
             contestants: jwt.clone(),
             plan: tokens(1)?,
-            at_most: Some(0.95),
+            at_most: vec![("edgeway + jwt", 0.95)],
         },
         Job {
             title: "jwt, 1 000 tokens",
             contestants: jwt.clone(),
             plan: tokens(1_000)?,
-            at_most: Some(0.95),
+            at_most: vec![("edgeway + jwt", 0.95)],
         },
         // In turn, and more than anyone should remember: each of them has to be verified.
         Job {
             title: "jwt, 100 000 tokens",
             contestants: jwt,
             plan: tokens(100_000)?,
-            at_most: None,
+            at_most: Vec::new(),
         },
     ])
 }
@@ -145,14 +152,7 @@ fn nginx_proxy(address: SocketAddr, upstream: SocketAddr, extra: &Extra) -> Stri
     server {{
         listen {address};{server}
         location / {{{location}
-            proxy_pass http://app;
-            proxy_http_version 1.1;
-            proxy_set_header Connection \"\";
-            proxy_set_header Host $http_host;
-            proxy_set_header X-Real-IP $remote_addr;
-            proxy_set_header X-Forwarded-For $remote_addr;
-            proxy_set_header X-Forwarded-Proto $scheme;
-            proxy_set_header X-Forwarded-Host $http_host;
+{NGINX_PROXY_PASS}
         }}
     }}"
     )

@@ -42,6 +42,10 @@ impl<'a, F: Field> Least<'a, F> {
         self.usable(ranked.place)
             .or_else(|| self.next_best(start, ranked))
             .or_else(|| self.candidates.any(start, self.field))
+            .or_else(|| {
+                self.rotation.go_back_to(turn);
+                None
+            })
     }
 
     /// The endpoint whose turn it is, if `best` is not better off with the request than it is without.

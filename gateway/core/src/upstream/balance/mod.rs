@@ -25,6 +25,7 @@ mod tests;
 
 use std::sync::Arc;
 
+pub(crate) use self::rotation::Turn;
 use self::{
     candidate::{Candidate, Candidates},
     dice::Dice,
@@ -33,10 +34,6 @@ use self::{
     ring::Ring,
     rotation::Rotation,
     round_robin::round_robin,
-};
-pub(crate) use self::{
-    key::{Key, hash},
-    rotation::Turn,
 };
 
 /// By what an endpoint is chosen.

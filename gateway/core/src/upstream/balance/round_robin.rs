@@ -7,9 +7,10 @@ use super::{Dice, Field, Tier};
 /// Those that are passed over lose their turns, so their share is spread over all others. When a whole
 /// cycle has led nowhere, chance is left out: a request is worth more than an exact share.
 pub(super) fn round_robin(tier: &Tier, field: &impl Field) -> Option<u16> {
-    let mut refused = None;
+    let (mut first, mut refused) = (None, None);
     for _ in 0..tier.rotation.len() {
         let (turn, place) = tier.rotation.advance()?;
+        first = first.or(Some(turn));
         // Among many turns of an endpoint that is down, few are of another.
         if refused == Some(place) {
             continue;
@@ -24,5 +25,9 @@ pub(super) fn round_robin(tier: &Tier, field: &impl Field) -> Option<u16> {
         refused = Some(place);
     }
     let (_, place) = tier.rotation.advance()?;
-    tier.candidates.any(place, field)
+    let any = tier.candidates.any(place, field);
+    if let (None, Some(first)) = (any, first) {
+        tier.rotation.go_back_to(first);
+    }
+    any
 }

@@ -9,7 +9,7 @@ use std::{
 
 use rand::{Rng, SeedableRng, rngs::SmallRng};
 
-use super::*;
+use super::{key::hash, *};
 
 const HASH: Policy = Policy::Hash { bound: None };
 const BOUNDED: Policy = Policy::Hash { bound: Some(1.25) };
@@ -609,5 +609,30 @@ fn ten_thousand_endpoints_are_affordable() {
     for policy in ALL {
         let tier = tier_of(policy, &members);
         assert!(tier.pick(&Meadow::of(10_000), Some(1)).is_some());
+    }
+}
+
+#[test]
+fn who_asks_again_with_lower_demands_comes_to_all_endpoints_in_turn() {
+    for policy in [
+        Policy::RoundRobin,
+        Policy::LeastConnections,
+        Policy::LeastTime,
+    ] {
+        for count in 2..=12 {
+            let tier = tier(policy, &vec![1; count]);
+            let mut nobody = Meadow::of(count);
+            nobody
+                .endpoints
+                .iter_mut()
+                .for_each(|endpoint| endpoint.usable = false);
+            let all = Meadow::of(count);
+            let mut shares = vec![0; count];
+            for _ in 0..10 * count {
+                assert_eq!(tier.pick(&nobody, None), None);
+                shares[usize::from(tier.pick(&all, None).unwrap())] += 1;
+            }
+            assert_eq!(shares, vec![10; count], "{policy:?}");
+        }
     }
 }

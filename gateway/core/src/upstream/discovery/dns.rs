@@ -63,6 +63,10 @@ impl Source for Addresses {
     fn describe(&self) -> String {
         self.described.clone()
     }
+
+    fn host(&self) -> Option<&str> {
+        Some(&self.host)
+    }
 }
 
 fn family(address: &IpAddr) -> Family {

@@ -68,6 +68,10 @@ impl Source for File {
         self.described.clone()
     }
 
+    fn file(&self) -> Option<&Path> {
+        Some(&self.watched.path)
+    }
+
     /// A file that was mended is as good as one that has changed.
     fn backoff(&self) -> Backoff {
         Backoff {

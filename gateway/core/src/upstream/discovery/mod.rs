@@ -81,6 +81,16 @@ pub(crate) trait Source: Send + Sync {
     /// What the log calls it: `upstream=app dns=app.internal:8080`.
     fn describe(&self) -> String;
 
+    /// The host that all endpoints are addresses of, if there is one.
+    fn host(&self) -> Option<&str> {
+        None
+    }
+
+    /// The file that holds the endpoints, if one does: what is written there is found.
+    fn file(&self) -> Option<&Path> {
+        None
+    }
+
     /// How soon to look again after an error.
     fn backoff(&self) -> Backoff {
         Backoff::default()

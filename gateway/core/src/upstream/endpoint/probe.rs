@@ -3,7 +3,7 @@
 use std::{
     sync::{
         Arc,
-        atomic::{AtomicU8, AtomicU32, Ordering},
+        atomic::{AtomicBool, AtomicU8, AtomicU32, Ordering},
     },
     time::Duration,
 };
@@ -56,6 +56,8 @@ pub(crate) enum Verdict {
 pub(super) struct Probe {
     /// A [`Verdict`].
     verdict: AtomicU8,
+    /// It was not to be served before a success, and there was none yet.
+    unproven: AtomicBool,
     /// Results in a row of the kind that `last` is of.
     streak: AtomicU32,
     last: ArcSwapOption<Check>,
@@ -64,13 +66,18 @@ pub(super) struct Probe {
 impl Probe {
     /// There are checks from now on. Does nothing if there have been: what they said stays.
     pub(super) fn expect(&self, first: Verdict) {
-        self.change(Verdict::Unchecked, first);
+        if self.verdict() == Verdict::Unchecked {
+            let unproven = first == Verdict::Doubted;
+            self.unproven.store(unproven, Ordering::Relaxed);
+            self.change(Verdict::Unchecked, first);
+        }
     }
 
     /// There are no checks any more.
     pub(super) fn forget(&self) {
         self.verdict
             .store(Verdict::Unchecked as u8, Ordering::Relaxed);
+        self.unproven.store(false, Ordering::Relaxed);
         self.streak.store(0, Ordering::Relaxed);
         self.last.store(None);
     }
@@ -88,6 +95,9 @@ impl Probe {
         if seen == next || !self.change(seen, next) {
             return None;
         }
+        if next == Verdict::Well {
+            self.unproven.store(false, Ordering::Relaxed);
+        }
         match next {
             Verdict::Well if seen == Verdict::Hoped => None,
             Verdict::Well => Some(Turned::Well),
@@ -101,6 +111,11 @@ impl Probe {
             Verdict::Unchecked | Verdict::Hoped | Verdict::Well => true,
             Verdict::Doubted | Verdict::Ill => false,
         }
+    }
+
+    /// Whether it may be asked when nobody may serve: not if it was never seen to serve.
+    pub(super) fn may_be_asked(&self) -> bool {
+        !self.unproven.load(Ordering::Relaxed)
     }
 
     pub(super) fn verdict(&self) -> Verdict {
@@ -224,6 +239,23 @@ mod tests {
         assert!(!probe.may_serve());
         after(&probe, "++");
         assert!(probe.may_serve());
+    }
+
+    #[test]
+    fn who_was_never_seen_to_serve_is_no_last_resort() {
+        let probe = expecting(Verdict::Doubted);
+        after(&probe, "---");
+        assert_eq!(probe.verdict(), Verdict::Ill);
+        assert!(!probe.may_be_asked());
+        after(&probe, "++---");
+        assert_eq!(probe.verdict(), Verdict::Ill);
+        assert!(probe.may_be_asked());
+        let probe = expecting(Verdict::Hoped);
+        after(&probe, "---");
+        assert!(probe.may_be_asked());
+        let probe = expecting(Verdict::Doubted);
+        probe.forget();
+        assert!(probe.may_be_asked());
     }
 
     #[test]

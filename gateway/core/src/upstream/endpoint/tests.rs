@@ -93,9 +93,26 @@ fn a_trial_is_not_taken_by_who_may_not_serve_anyway() {
 }
 
 #[test]
+fn who_does_not_answer_is_looked_for_at_each_address_of_its_name() {
+    let [a, b, c] = [1, 2, 3].map(|last| SocketAddr::from(([127, 0, 0, last], 8080)));
+    let state = State::default();
+    assert_eq!(state.turn_from(a), None, "nothing is known yet");
+    state.found(a);
+    assert_eq!(state.turn_from(a), None, "nothing else is known");
+    state.may_be_at(vec![a, b, c]);
+    assert_eq!(state.turn_from(a), Some(b));
+    assert_eq!(state.turn_from(a), None, "that was another request's");
+    assert_eq!(state.turn_from(b), Some(c));
+    assert_eq!(state.turn_from(c), Some(a));
+    assert_eq!(state.address(), Some(a));
+    state.may_be_at(vec![a]);
+    assert_eq!(state.turn_from(a), None);
+}
+
+#[test]
 fn an_endpoint_that_is_not_well_may_still_be_asked() {
     let state = found();
-    state.expect_probe(true);
+    state.expect_probe(false);
     fail(&state, SECOND);
     assert!(!state.is_well(&ONCE) && state.may_be_asked());
 }
@@ -168,9 +185,6 @@ fn whoever_comes_back_starts_slowly() {
 
 #[test]
 fn the_status_is_the_strongest_reason_not_to_serve() {
-    let state = State::default();
-    assert_eq!(status(&state, SECOND), Status::Unresolved);
-    assert!(!state.is_well(&ONCE));
     let state = found();
     assert_eq!(status(&state, SECOND), Status::Up);
     state.entered_service(SECOND);

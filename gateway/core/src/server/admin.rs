@@ -1,0 +1,177 @@
+//! The admin listener: what the running gateway is doing, and how to change it.
+//!
+//! `admin: { bind: 127.0.0.1:9901, token: env:EDGEWAY_ADMIN_TOKEN }` opens it. Every call works on the
+//! configuration in force, in the thread beside the requests, and is answered with JSON.
+//!
+//! | call | what it does |
+//! |---|---|
+//! | `GET /` | lists the calls |
+//! | `GET /healthz` | 200 while the gateway serves, 503 when it is stopping |
+//! | `GET /upstreams` | `{ upstreams: [...] }`, each as below |
+//! | `GET /upstreams/{upstream}` | `name`, `balance`, `breaker`, `queue`, `source`, `changed`, `endpoints` |
+//! | `POST /upstreams/{upstream}/endpoints` | adds an endpoint as the YAML has it: 201, or 409 if it is there |
+//! | `PATCH /upstreams/{upstream}/endpoints/{endpoint}` | changes `weight`, `max_connections` (0: that of the upstream), `state` (`up`, `drain`, `maintenance`) |
+//! | `DELETE /upstreams/{upstream}/endpoints/{endpoint}` | removes it: 204; its requests under way end normally |
+//! | `DELETE /upstreams/{upstream}/changes` | forgets what was added, changed and removed here: 204 |
+//!
+//! Names are percent-encoded in the path: `10.0.0.7%3A80`, `unix%3A%2Frun%2Fapp.sock`. (`:` may stand
+//! for itself.)
+//!
+//! An endpoint has `name`, `address` (null while it is not resolved), `origin` (`configuration`,
+//! `discovery`, `admin`), `weight`, `backup`, `max_connections`, `state` (what the operator wants),
+//! `status` (what it is: `up`, `slow_start`, `left_out` with `left_out_s`, `unhealthy`, `unchecked`,
+//! `draining`, `maintenance`, `unresolved`), `active`, `requests`, `failures`, `latency_ms`, `ease` and
+//! `check`, the last one: `ok`, `reason`, `took_ms`, `ago_s`.
+//!
+//! A change lives as long as the process, also through a reload, unless the upstream says
+//! `live_changes: forget`. With `?persist=true` it is written to the file of `discover: { file: ... }`
+//! instead, where comments stay if at all possible; 409 if the upstream has no such file, or the
+//! endpoint is not in it.
+//!
+//! Errors are `application/problem+json` with a `detail` for the operator. Who may call: [`guard`].
+//!
+//! * [`calls`]: the calls; [`call`]: what one says; [`problem`]: what it is told.
+//! * [`guard`]: who may call.
+//! * [`mod@write`], [`edit`]: the file of endpoints.
+
+mod call;
+mod calls;
+mod edit;
+mod guard;
+mod problem;
+mod write;
+
+use std::{net::SocketAddr, sync::Arc, time::Duration};
+
+use axum::{
+    Extension, Router,
+    extract::{Request, State},
+    middleware::{self, Next},
+    response::{IntoResponse, Response},
+};
+use edgeway_sdk::Secret;
+use http::{
+    HeaderValue,
+    header::{CACHE_CONTROL, X_CONTENT_TYPE_OPTIONS},
+};
+use hyper::server::conn::http1;
+use hyper_util::{
+    rt::{TokioIo, TokioTimer},
+    service::TowerToHyperService,
+};
+use log::{error, info, warn};
+use pingora::server::ShutdownWatch;
+use tokio::{
+    net::{TcpListener, TcpStream},
+    sync::Semaphore,
+    task::JoinHandle,
+    time::{sleep, timeout},
+};
+
+use self::{call::Caller, guard::Guard};
+use super::listen::Bound;
+use crate::snapshot::Live;
+
+/// A listener that does not answer yet.
+pub(super) struct Admin {
+    socket: std::net::TcpListener,
+    token: Option<Secret>,
+    stopping: ShutdownWatch,
+}
+
+/// How many callers there may be at a time; the others wait.
+const CALLERS: usize = 64;
+
+/// How long a caller may take for the head of its request.
+const HEAD: Duration = Duration::from_secs(10);
+
+/// How long a call may take as a whole. Each has a connection of its own.
+const CALL: Duration = Duration::from_secs(60);
+
+/// How large the head of a request may be, in bytes.
+const LONGEST_HEAD: usize = 16 << 10;
+
+/// How long accepting pauses when the process has no descriptor left.
+const EXHAUSTED: Duration = Duration::from_millis(100);
+
+impl Admin {
+    /// `stopping` becomes true when the gateway does not serve any more.
+    pub(super) fn new(bound: Bound, token: Option<Secret>, stopping: ShutdownWatch) -> Self {
+        Self {
+            socket: bound.socket,
+            token,
+            stopping,
+        }
+    }
+
+    /// Answers calls until what is returned is aborted.
+    ///
+    /// It has to run on one thread with reload: between looking up an upstream and changing it no other
+    /// configuration may take its place.
+    pub(super) fn start(self, live: Live) -> Option<JoinHandle<()>> {
+        let listening = TcpListener::from_std(self.socket)
+            .and_then(|listener| Ok((listener.local_addr()?, listener)));
+        let (address, listener) = match listening {
+            Ok(listening) => listening,
+            Err(error) => {
+                error!("listener failed: listener=admin reason={error}");
+                return None;
+            }
+        };
+        let guard = Arc::new(Guard::new(self.token.as_ref(), address));
+        let calls = calls::calls(live, self.stopping)
+            .layer(middleware::from_fn_with_state(guard, admitted));
+        info!("listening: listener=admin address={address}");
+        Some(tokio::spawn(accept(listener, calls)))
+    }
+}
+
+/// Answers a call if it may be made.
+async fn admitted(State(guard): State<Arc<Guard>>, request: Request, next: Next) -> Response {
+    let mut response = match guard.admit(&request) {
+        Ok(()) => next.run(request).await,
+        Err(problem) => problem.into_response(),
+    };
+    let headers = response.headers_mut();
+    headers.insert(CACHE_CONTROL, HeaderValue::from_static("no-store"));
+    headers.insert(X_CONTENT_TYPE_OPTIONS, HeaderValue::from_static("nosniff"));
+    response
+}
+
+async fn accept(listener: TcpListener, calls: Router) {
+    let places = Arc::new(Semaphore::new(CALLERS));
+    let mut told = false;
+    loop {
+        let place = Arc::clone(&places).acquire_owned().await;
+        match listener.accept().await {
+            Ok((tcp, caller)) => {
+                told = false;
+                let calls = calls.clone();
+                tokio::spawn(async move {
+                    serve(tcp, caller, calls).await;
+                    drop(place);
+                });
+            }
+            Err(error) => {
+                if !told {
+                    warn!("connections can't be accepted: listener=admin reason={error}");
+                    told = true;
+                }
+                sleep(EXHAUSTED).await;
+            }
+        }
+    }
+}
+
+/// Serves one call. However slow its caller is, it ends.
+async fn serve(tcp: TcpStream, caller: SocketAddr, calls: Router) {
+    let calls = calls.layer(Extension(Caller(caller)));
+    let connection = http1::Builder::new()
+        .timer(TokioTimer::new())
+        .header_read_timeout(HEAD)
+        .max_buf_size(LONGEST_HEAD)
+        .keep_alive(false)
+        .serve_connection(TokioIo::new(tcp), TowerToHyperService::new(calls));
+    // A caller that has left, or sends what is no HTTP, is its own business.
+    drop(timeout(CALL, connection).await);
+}

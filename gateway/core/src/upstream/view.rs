@@ -1,0 +1,209 @@
+//! An upstream as it is shown to an operator.
+
+use std::time::Duration;
+
+use serde::Serialize;
+
+use super::{
+    BalanceBy, Cluster, Endpoint, Location, Origin, balance::Policy, breaker, clock,
+    endpoint::Status,
+};
+use crate::config::Mode;
+
+/// An upstream at one moment.
+#[derive(Debug, Serialize)]
+pub(crate) struct UpstreamView {
+    name: String,
+    balance: &'static str,
+    /// None if it has none.
+    breaker: Option<BreakerView>,
+    /// None if it has none.
+    queue: Option<QueueView>,
+    /// Where endpoints come from that are not written down.
+    source: Option<String>,
+    /// Whether somebody has changed it since the configuration was read.
+    changed: bool,
+    endpoints: Vec<EndpointView>,
+}
+
+#[derive(Debug, Serialize)]
+struct BreakerView {
+    state: &'static str,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    retry_after_s: Option<f64>,
+}
+
+#[derive(Debug, Serialize)]
+struct QueueView {
+    /// How many requests wait.
+    waiting: u32,
+    /// How many may.
+    size: u32,
+}
+
+/// An endpoint at one moment.
+#[derive(Debug, Serialize)]
+pub(crate) struct EndpointView {
+    name: String,
+    /// None while its name is not resolved.
+    address: Option<String>,
+    origin: Origin,
+    weight: u16,
+    backup: bool,
+    /// None if there is no limit.
+    max_connections: Option<u32>,
+    /// What the operator wants.
+    state: Mode,
+    /// What it is.
+    status: &'static str,
+    /// How long it will be left out.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    left_out_s: Option<f64>,
+    active: u32,
+    requests: u64,
+    failures: u64,
+    /// None if nothing is known, or what was known is very old.
+    latency_ms: Option<f64>,
+    /// The part of its share that it gets: less than 1 while it starts slowly.
+    ease: f64,
+    /// None if there was no check.
+    check: Option<CheckView>,
+}
+
+#[derive(Debug, Serialize)]
+struct CheckView {
+    ok: bool,
+    /// None if it went well.
+    reason: Option<String>,
+    took_ms: f64,
+    ago_s: f64,
+}
+
+impl Cluster {
+    /// All that is known of it.
+    pub(crate) fn view(&self) -> UpstreamView {
+        let settings = &self.settings;
+        let endpoints = self.members();
+        UpstreamView {
+            name: self.name.to_string(),
+            balance: self.balance(),
+            breaker: self.breaker(),
+            queue: settings.queue.map(|(size, _)| QueueView {
+                waiting: self.shared.queue.len(),
+                size,
+            }),
+            source: self.source.as_ref().map(|source| {
+                let described = source.describe();
+                let own = format!("upstream={} ", self.name);
+                described
+                    .strip_prefix(&own)
+                    .unwrap_or(&described)
+                    .to_owned()
+            }),
+            changed: self.is_changed(),
+            endpoints: endpoints
+                .endpoints
+                .iter()
+                .map(|endpoint| self.view_of(endpoint))
+                .collect(),
+        }
+    }
+
+    /// The endpoint of this name.
+    pub(crate) fn view_endpoint(&self, name: &str) -> Option<EndpointView> {
+        let members = self.members();
+        let endpoint = members
+            .endpoints
+            .iter()
+            .find(|endpoint| &*endpoint.name == name);
+        endpoint.map(|endpoint| self.view_of(endpoint))
+    }
+
+    fn view_of(&self, endpoint: &Endpoint) -> EndpointView {
+        let (state, now) = (&endpoint.state, clock::now());
+        let status = self.status(endpoint, now);
+        let left_out_s = match status {
+            Status::LeftOut { until } => Some(seconds(until.saturating_sub(now))),
+            _ => None,
+        };
+        let latency = state.load.latency.get(now);
+        EndpointView {
+            name: endpoint.name.to_string(),
+            address: endpoint.address(),
+            origin: endpoint.origin,
+            weight: endpoint.weight,
+            backup: endpoint.backup,
+            max_connections: (endpoint.max_connections > 0).then_some(endpoint.max_connections),
+            state: endpoint.mode,
+            status: status.as_str(),
+            left_out_s,
+            active: state.load.active(),
+            requests: state.load.requests(),
+            failures: state.load.failures(),
+            latency_ms: (latency > 0.0).then(|| rounded(latency / 1e3)),
+            ease: rounded(state.ease(now, self.settings.slow_start)),
+            check: state.last_check().map(|check| CheckView {
+                ok: check.ok,
+                reason: (!check.ok).then(|| check.reason.clone()),
+                took_ms: rounded(check.took.as_secs_f64() * 1e3),
+                ago_s: seconds(now.saturating_sub(check.at)),
+            }),
+        }
+    }
+
+    /// The strongest reason of an endpoint not to serve. One whose name is not resolved serves
+    /// nothing, whatever else is known of it, but an operator who has taken it out knows better.
+    fn status(&self, endpoint: &Endpoint, now: u64) -> Status {
+        let settings = &self.settings;
+        if endpoint.mode == Mode::Up && !endpoint.is_reachable() {
+            return Status::Unresolved;
+        }
+        endpoint
+            .state
+            .status(&settings.patience, settings.slow_start, now)
+    }
+
+    fn balance(&self) -> &'static str {
+        match (self.settings.policy, &self.settings.balance_by) {
+            (Policy::RoundRobin, _) => "round_robin",
+            (Policy::LeastConnections, _) => "least_connections",
+            (Policy::LeastTime, _) => "least_time",
+            (Policy::RandomTwo, _) => "random_two",
+            (Policy::Hash { .. }, BalanceBy::ClientAddress) => "ip_hash",
+            (Policy::Hash { .. }, BalanceBy::Nothing | BalanceBy::Value(_)) => "hash",
+        }
+    }
+
+    fn breaker(&self) -> Option<BreakerView> {
+        let breaking = self.settings.breaker.as_ref()?;
+        let (state, retry_after) = match self.shared.breaker.state(&breaking.rules, clock::now()) {
+            breaker::State::Closed => ("closed", None),
+            breaker::State::Open { retry_after } => ("open", Some(retry_after)),
+            breaker::State::HalfOpen => ("half_open", None),
+        };
+        Some(BreakerView {
+            state,
+            retry_after_s: retry_after.map(|time: Duration| rounded(time.as_secs_f64())),
+        })
+    }
+}
+
+impl Endpoint {
+    /// Where it is, as people write it; none while its name is not resolved.
+    fn address(&self) -> Option<String> {
+        match &self.location {
+            Location::Unix(path) => Some(format!("unix:{}", path.display())),
+            Location::Address(address) => Some(address.to_string()),
+            Location::Name { .. } => self.state.address().map(|address| address.to_string()),
+        }
+    }
+}
+
+fn seconds(micros: u64) -> f64 {
+    rounded(micros as f64 / 1e6)
+}
+
+/// To three digits: more are noise to whoever reads them.
+fn rounded(number: f64) -> f64 {
+    (number * 1e3).round() / 1e3
+}
