@@ -236,7 +236,7 @@ fn a_copy_is_what_the_endpoint_is_sent() {
           - headers: {{ request: {{ set: {{ X-Auth-User: ann }} }} }}
         upstreams:
           main: {{ endpoints: [{main}], host: api.internal }}
-          shadow: {{ endpoints: [{shadow}] }}
+          shadow: {{ endpoints: [{shadow}], host: api.internal }}
         routes:
           - match: {{ path: /shop/ }}
             strip_prefix: /shop
@@ -278,6 +278,34 @@ fn a_copy_is_what_the_endpoint_is_sent() {
         assert_eq!(copy.header_all("x-auth-user"), ["ann"]);
         assert_eq!(copy.host, "api.internal");
         assert_eq!(copy.header_all("x-request-id").len(), 1);
+    }
+}
+
+#[test]
+fn a_copy_names_the_host_as_its_own_upstream_wants_it() {
+    let (main, shadow) = (Endpoint::start("main"), Endpoint::start("shadow"));
+    let own = shadow.address().to_string();
+    for (at_main, at_shadow, expected) in [
+        ("endpoint", "keep", "shop.test"),
+        ("keep", "shadow.test", "shadow.test"),
+        ("keep", "endpoint", own.as_str()),
+    ] {
+        let gateway = Gateway::start(&format!(
+            "
+            upstreams:
+              main: {{ endpoints: [{main}], host: {at_main} }}
+              shadow: {{ endpoints: [{shadow}], host: {at_shadow} }}
+            routes:
+              - upstream: main
+                mirror: {{ upstream: shadow }}
+            "
+        ));
+        let before = shadow.requests();
+        let answer = gateway.request("GET", "/").host("shop.test").send();
+        assert_eq!(answer.status, 200);
+        eventually(PATIENCE, || shadow.requests() > before);
+        let copy = shadow.received().pop().unwrap();
+        assert_eq!(copy.host, expected, "{at_main}, {at_shadow}");
     }
 }
 

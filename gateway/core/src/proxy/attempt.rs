@@ -358,6 +358,12 @@ impl Tries {
             && self.cluster.may_retry(clock::now())
     }
 
+    /// Counts the endpoint of this try as one that was not tried.
+    fn untry(&mut self) {
+        let number = self.lease.as_ref().map(Lease::number);
+        self.tried.retain(|tried| Some(*tried) != number);
+    }
+
     fn failed(&mut self, reason: &dyn std::fmt::Display) {
         self.outcome = Some(false);
         if let Some(lease) = &self.lease {
@@ -386,14 +392,22 @@ pub(super) fn answered(session: &mut Session, status: StatusCode, ctx: &mut Ctx)
     !tries.rejected
 }
 
-/// Nothing was sent, so another endpoint may be tried whatever the method.
+/// Nothing was sent, so another endpoint may be tried whatever the method; or the same one, if its name
+/// has another address.
 pub(super) fn not_connected(ctx: &mut Ctx, peer: &HttpPeer, mut error: Box<Error>) -> Box<Error> {
     error.set_retry(false);
     if let Some(tries) = &mut ctx.tries {
-        if let (Some(lease), Some(at)) = (&tries.lease, peer._address.as_inet()) {
-            tries.cluster.unreachable(lease.endpoint(), *at);
+        let at = peer._address.as_inet();
+        let elsewhere = tries
+            .lease
+            .as_ref()
+            .zip(at)
+            .is_some_and(|(lease, at)| tries.cluster.unreachable(lease.endpoint(), *at));
+        if elsewhere {
+            tries.untry();
+        } else {
+            tries.failed(&error.etype().as_str());
         }
-        tries.failed(&error.etype().as_str());
         let retries = &tries.cluster.settings.retries;
         let again = (retries.on(Condition::Connect) || tries.has_run_out()) && tries.may_go_on();
         error.set_retry(again);
@@ -444,8 +458,7 @@ pub(super) fn broken(
     let stale = reused && unseen && !timed_out;
     if stale && repeatable {
         tries.count -= 1;
-        let number = tries.lease.as_ref().map(Lease::number);
-        tries.tried.retain(|tried| Some(*tried) != number);
+        tries.untry();
         error.set_retry(true);
         return error;
     }

@@ -3,15 +3,18 @@
 use std::sync::Arc;
 
 use bytes::Bytes;
+use http::header::HOST;
 use log::debug;
 use pingora::http::RequestHeader;
 use pingora_proxy::Session;
 
 use super::{
     ctx::Ctx,
+    depart,
     mirror::{Connections, Copy},
 };
 use crate::{
+    config::HostPolicy,
     snapshot::Target,
     upstream::{Picked, Want, clock},
 };
@@ -27,7 +30,7 @@ pub(super) fn begin(
     let Target::Upstream(forward) = &ctx.route.target else {
         return;
     };
-    let Some((_, mirror)) = &forward.mirror else {
+    let Some((cluster, mirror)) = &forward.mirror else {
         return;
     };
     // What a try before has collected comes again.
@@ -38,7 +41,14 @@ pub(super) fn begin(
     if !*wanted {
         return;
     }
-    ctx.copy = Copy::new(request.clone(), mirror);
+    let mut head = request.clone();
+    let sent = session.req_header().headers.get(HOST);
+    if let (HostPolicy::Keep, Some(host)) = (&cluster.settings.host, sent)
+        && head.insert_header(HOST, host.clone()).is_err()
+    {
+        return;
+    }
+    ctx.copy = Copy::new(head, mirror);
     // Nothing more will come.
     if session.is_body_empty() {
         send(ctx, connections);
@@ -65,7 +75,7 @@ fn send(ctx: &mut Ctx, connections: &Arc<Connections>) {
     let Target::Upstream(forward) = &ctx.route.target else {
         return;
     };
-    let (Some(copy), Some((cluster, mirror))) = (ctx.copy.take(), &forward.mirror) else {
+    let (Some(mut copy), Some((cluster, mirror))) = (ctx.copy.take(), &forward.mirror) else {
         return;
     };
     ctx.copy_wanted = Some(false);
@@ -81,6 +91,9 @@ fn send(ctx: &mut Ctx, connections: &Arc<Connections>) {
         return;
     };
     let Some(peer) = lease.peer() else { return };
+    if depart::host(copy.head(), cluster, Some(&lease)).is_err() {
+        return;
+    }
     let (cluster, began) = (Arc::clone(cluster), clock::now());
     copy.send(mirror, connections, peer, move |outcome| match outcome {
         Ok(status) if cluster.settings.is_failure(status) => {

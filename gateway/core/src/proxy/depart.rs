@@ -89,7 +89,12 @@ fn target(request: &mut RequestHeader, ctx: &Ctx) -> std::result::Result<(), Inv
     Ok(())
 }
 
-fn host(request: &mut RequestHeader, cluster: &Cluster, lease: Option<&Lease>) -> Result<()> {
+/// Names the host as the upstream wants it.
+pub(super) fn host(
+    request: &mut RequestHeader,
+    cluster: &Cluster,
+    lease: Option<&Lease>,
+) -> Result<()> {
     match (&cluster.settings.host, lease) {
         (HostPolicy::Keep, Some(lease)) if is_nameless(request) => name_of(request, lease),
         (HostPolicy::Keep, _) | (HostPolicy::Endpoint, None) => Ok(()),

@@ -99,6 +99,11 @@ impl Copy {
         Some(Self { head, body })
     }
 
+    /// The head as the mirror is sent it.
+    pub(super) fn head(&mut self) -> &mut RequestHeader {
+        &mut self.head
+    }
+
     /// Keeps a piece of the body; all of it is given up when it gets too large.
     ///
     /// The bytes are copied: a piece of few bytes may hold a buffer of many, and with a client that

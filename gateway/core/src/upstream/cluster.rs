@@ -9,10 +9,7 @@ use std::{
 };
 
 use arc_swap::ArcSwap;
-use edgeway_sdk::{
-    Resources, Template,
-    template,
-};
+use edgeway_sdk::{Resources, Template, template};
 use http::{HeaderName, StatusCode};
 use log::{info, warn};
 use tokio::sync::watch;
@@ -452,11 +449,13 @@ impl Cluster {
         }
     }
 
-    /// Notes that there is no connection to an endpoint at this address. Its name may have others.
-    pub(crate) fn unreachable(&self, endpoint: &Endpoint, at: SocketAddr) {
+    /// Notes that there is no connection to an endpoint at this address. Whether its name has another one
+    /// that was not tried yet.
+    pub(crate) fn unreachable(&self, endpoint: &Endpoint, at: SocketAddr) -> bool {
         if let Some(next) = endpoint.state.turn_from(at) {
             moved(&self.name, &endpoint.name, next);
         }
+        endpoint.state.is_elsewhere(at)
     }
 
     /// Notes that an endpoint has failed a request that was sent at `began`.

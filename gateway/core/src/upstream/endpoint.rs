@@ -99,6 +99,17 @@ impl State {
         (before.as_deref() == Some(&failed)).then_some(next)
     }
 
+    /// Whether it is at another address by now than `failed`, and its name has not run out of them: the
+    /// first one comes again when all have been tried.
+    pub(crate) fn is_elsewhere(&self, failed: SocketAddr) -> bool {
+        let Some(address) = self.address() else {
+            return false;
+        };
+        let choice = self.choice.load();
+        let first = choice.as_deref().and_then(|choice| choice.first());
+        address != failed && first.is_some_and(|first| *first != address)
+    }
+
     /// Whether a request may go there now. Asked last, and only if one will: it may be the one that
     /// tries an endpoint which was left out, and this takes the turn.
     pub(crate) fn may_serve(&self, patience: &Patience, now: u64) -> bool {

@@ -30,9 +30,7 @@ mod view;
 mod window;
 
 pub(crate) use self::{
-    cluster::{
-        BalanceBy, Breaking, Cluster, MOST, Plan, Retries, Settings, Signing, Sticky,
-    },
+    cluster::{BalanceBy, Breaking, Cluster, MOST, Plan, Retries, Settings, Signing, Sticky},
     members::{Endpoint, Lease, Members, Picked, Tried, Want},
     peer::{Tls, Transport},
     queue::Turned,

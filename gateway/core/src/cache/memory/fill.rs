@@ -44,8 +44,25 @@ struct State {
     length: u64,
     end: End,
     keep: Keep,
-    /// Where each reader is. An empty place belongs to nobody.
-    readers: Vec<Option<u64>>,
+    readers: Vec<Seat>,
+}
+
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Seat {
+    Free,
+    /// Of a reader, who has read up to there.
+    Taken(u64),
+    /// Of a reader who was too slow, until it leaves.
+    Lost,
+}
+
+impl Seat {
+    fn at(self) -> Option<u64> {
+        match self {
+            Self::Taken(at) => Some(at),
+            Self::Free | Self::Lost => None,
+        }
+    }
 }
 
 #[derive(Clone, Copy, PartialEq, Eq)]
@@ -77,6 +94,13 @@ enum Place {
     Own,
     /// The open block is filled up, and a new one of this capacity takes the rest.
     Block(usize),
+}
+
+/// Whether the chunks of a finished body become one.
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub(super) enum Merge {
+    Yes,
+    No,
 }
 
 /// The place of a reader.
@@ -167,7 +191,7 @@ impl Fill {
             state.push(piece);
         }
         state.trim();
-        let read = state.readers.iter().any(Option::is_some);
+        let read = state.readers.iter().any(|seat| seat.at().is_some());
         drop(state);
         self.grown.notify_waiters();
         read
@@ -206,13 +230,22 @@ impl Fill {
         self.grown.notify_waiters();
     }
 
+    /// What merging a finished body into one chunk takes in memory; zero when it is one, or stays as it is.
+    pub(super) fn merged(&self) -> usize {
+        let state = self.state();
+        let parts = state.chunks.len() + usize::from(!state.open.is_empty());
+        match usize::try_from(state.length) {
+            Ok(length) if parts > 1 && length <= MERGED => allocation(length),
+            _ => 0,
+        }
+    }
+
     /// The body in chunks of the right size, which its readers use from now on too.
-    pub(super) fn chunks(&self) -> Chunks {
+    pub(super) fn chunks(&self, merge: Merge) -> Chunks {
         let mut state = self.state();
         state.close();
-        let length = state.length;
-        if state.chunks.len() > 1 && length <= MERGED as u64 {
-            let mut whole = Vec::with_capacity(length as usize);
+        if merge == Merge::Yes {
+            let mut whole = Vec::with_capacity(state.length as usize);
             for (_, chunk) in &state.chunks {
                 whole.extend_from_slice(chunk);
             }
@@ -228,26 +261,27 @@ impl Fill {
         if state.start() > 0 {
             return None;
         }
-        if let Some(place) = state.readers.iter().position(Option::is_none) {
-            state.readers[place] = Some(0);
-            return Some(Ticket(place));
+        let free = state.readers.iter().position(|seat| *seat == Seat::Free);
+        let place = free.unwrap_or(state.readers.len());
+        if free.is_none() {
+            state.readers.push(Seat::Free);
         }
-        state.readers.push(Some(0));
-        Some(Ticket(state.readers.len() - 1))
+        state.readers[place] = Seat::Taken(0);
+        Some(Ticket(place))
     }
 
     pub(super) fn leave(&self, Ticket(place): Ticket) {
         let mut state = self.state();
-        state.readers[place] = None;
+        state.readers[place] = Seat::Free;
         state.trim();
     }
 
     /// Moves a reader. False when what is there is gone.
     pub(super) fn seek(&self, Ticket(place): Ticket, position: u64) -> bool {
         let mut state = self.state();
-        let kept = position >= state.start() && state.readers[place].is_some();
+        let kept = position >= state.start() && state.readers[place] != Seat::Lost;
         if kept {
-            state.readers[place] = Some(position);
+            state.readers[place] = Seat::Taken(position);
         }
         kept
     }
@@ -306,13 +340,13 @@ impl State {
             return;
         };
         let oldest = self.length.saturating_sub(window);
-        for reader in &mut self.readers {
-            if reader.is_some_and(|at| at < oldest) {
-                *reader = None;
+        for seat in &mut self.readers {
+            if seat.at().is_some_and(|at| at < oldest) {
+                *seat = Seat::Lost;
             }
         }
         self.close();
-        let slowest = self.readers.iter().flatten().min().copied();
+        let slowest = self.readers.iter().filter_map(|seat| seat.at()).min();
         let slowest = slowest.unwrap_or(self.length);
         while let Some((start, chunk)) = self.chunks.front() {
             // The last one stays, since it tells where the next one starts.
@@ -324,7 +358,7 @@ impl State {
     }
 
     fn read(&mut self, Ticket(place): Ticket, end: u64) -> Option<Result<Option<Bytes>, Broken>> {
-        let Some(at) = self.readers[place] else {
+        let Some(at) = self.readers[place].at() else {
             return Some(Err(Broken::Lagged));
         };
         if at >= end {
@@ -341,7 +375,7 @@ impl State {
             return Some(Err(Broken::Lagged));
         };
         found.truncate(usize::try_from(end - at).unwrap_or(usize::MAX));
-        self.readers[place] = Some(at + found.len() as u64);
+        self.readers[place] = Seat::Taken(at + found.len() as u64);
         self.trim();
         Some(Ok(Some(found)))
     }

@@ -37,7 +37,7 @@ pub(crate) struct Filing {
 /// A response that is stored, or is being written.
 pub(crate) struct Object<M> {
     /// Most keys are short enough to stand here, one memory access less for each hit.
-    name: SmallVec<[u8; 72]>,
+    name: SmallVec<[u8; 64]>,
     variant: Option<[u8; 16]>,
     hash: u128,
     filing: Filing,

@@ -73,7 +73,10 @@ pub(super) fn range_is_current(headers: &HeaderMap, stored: Stored<'_>) -> bool 
         return false;
     }
     if condition.starts_with(b"\"") || is_weak(condition) {
-        let tag = stored.headers.get(ETAG).map(|tag| tag.as_bytes().trim_ascii());
+        let tag = stored
+            .headers
+            .get(ETAG)
+            .map(|tag| tag.as_bytes().trim_ascii());
         return !is_weak(condition) && tag == Some(condition);
     }
     let Some(expected) = date::parse(condition, stored.received) else {

@@ -46,7 +46,23 @@ pub(crate) fn header_value(time: SystemTime) -> HeaderValue {
 fn fixdate(weekday: &[u8], rest: &[u8]) -> Option<SystemTime> {
     index(&WEEKDAYS, weekday)?;
     let rest: &[u8; 26] = rest.try_into().ok()?;
-    let [b',', b' ', d1, d2, b' ', m1, m2, m3, b' ', y1, y2, y3, y4, tail @ ..] = rest else {
+    let [
+        b',',
+        b' ',
+        d1,
+        d2,
+        b' ',
+        m1,
+        m2,
+        m3,
+        b' ',
+        y1,
+        y2,
+        y3,
+        y4,
+        tail @ ..,
+    ] = rest
+    else {
         return None;
     };
     let day = number(&[*d1, *d2])?;
@@ -61,7 +77,21 @@ fn rfc850(weekday: &[u8], rest: &[u8], now: SystemTime) -> Option<SystemTime> {
         .iter()
         .find(|name| name.as_bytes().eq_ignore_ascii_case(weekday))?;
     let rest: &[u8; 24] = rest.try_into().ok()?;
-    let [b',', b' ', d1, d2, b'-', m1, m2, m3, b'-', y1, y2, tail @ ..] = rest else {
+    let [
+        b',',
+        b' ',
+        d1,
+        d2,
+        b'-',
+        m1,
+        m2,
+        m3,
+        b'-',
+        y1,
+        y2,
+        tail @ ..,
+    ] = rest
+    else {
         return None;
     };
     let day = number(&[*d1, *d2])?;
@@ -83,7 +113,12 @@ fn asctime(text: &[u8]) -> Option<SystemTime> {
     index(&WEEKDAYS, &[*w1, *w2, *w3])?;
     let month = index(&MONTHS, &[*m1, *m2, *m3])?;
     let tens = if *d1 == b' ' { b'0' } else { *d1 };
-    at(number(year)?, month + 1, number(&[tens, *d2])?, clock(time)?)
+    at(
+        number(year)?,
+        month + 1,
+        number(&[tens, *d2])?,
+        clock(time)?,
+    )
 }
 
 /// Seconds of the day in ` 08:49:37 GMT`.
@@ -100,7 +135,11 @@ fn clock(text: &[u8]) -> Option<i64> {
     let [h1, h2, b':', m1, m2, b':', s1, s2] = text else {
         return None;
     };
-    let (hour, minute, second) = (number(&[*h1, *h2])?, number(&[*m1, *m2])?, number(&[*s1, *s2])?);
+    let (hour, minute, second) = (
+        number(&[*h1, *h2])?,
+        number(&[*m1, *m2])?,
+        number(&[*s1, *s2])?,
+    );
     // 60 is a leap second.
     (hour < 24 && minute < 60 && second <= 60).then_some(hour * 3600 + minute * 60 + second)
 }
@@ -116,7 +155,9 @@ fn full_year(digits: i64, now: SystemTime) -> i64 {
 }
 
 fn at(year: i64, month: i64, day: i64, clock: i64) -> Option<SystemTime> {
-    (1..=days_of_month(year, month)).contains(&day).then_some(())?;
+    (1..=days_of_month(year, month))
+        .contains(&day)
+        .then_some(())?;
     let seconds = days(year, month, day) * DAY.cast_signed() + clock;
     let distance = Duration::from_secs(seconds.unsigned_abs());
     if seconds < 0 {
@@ -155,14 +196,19 @@ fn civil(days: i64) -> (i64, i64, i64) {
     let january_or_february = month >= 10;
     (
         cycle * 400 + year + i64::from(january_or_february),
-        if january_or_february { month - 9 } else { month + 3 },
+        if january_or_february {
+            month - 9
+        } else {
+            month + 3
+        },
         day,
     )
 }
 
 fn number(digits: &[u8]) -> Option<i64> {
     digits.iter().try_fold(0, |sum, byte| {
-        byte.is_ascii_digit().then(|| sum * 10 + i64::from(byte - b'0'))
+        byte.is_ascii_digit()
+            .then(|| sum * 10 + i64::from(byte - b'0'))
     })
 }
 
@@ -225,7 +271,11 @@ mod tests {
             // The weekday does not agree, which RFC 9110 does not ask a recipient to check.
             "Mon, 06 Nov 1994 08:49:37 GMT",
         ] {
-            assert_eq!(parse(text.as_bytes(), now()), Some(seconds(784_111_777)), "{text}");
+            assert_eq!(
+                parse(text.as_bytes(), now()),
+                Some(seconds(784_111_777)),
+                "{text}"
+            );
         }
     }
 
@@ -264,7 +314,13 @@ mod tests {
         let year = |text: &str| {
             let time = parse(text.as_bytes(), now()).unwrap();
             let written = header_value(time);
-            written.to_str().unwrap().split(' ').nth(3).unwrap().to_owned()
+            written
+                .to_str()
+                .unwrap()
+                .split(' ')
+                .nth(3)
+                .unwrap()
+                .to_owned()
         };
         assert_eq!(year("Thursday, 18-Aug-50 02:01:18 GMT"), "2050");
         assert_eq!(year("Thursday, 18-Aug-76 02:01:18 GMT"), "2076");
@@ -282,9 +338,19 @@ mod tests {
     fn what_is_written_is_read_back() {
         for time in (0..LAST).step_by(86_400 * 97 + 12_345) {
             let written = header_value(seconds(time));
-            assert_eq!(parse(written.as_bytes(), now()), Some(seconds(time)), "{written:?}");
+            assert_eq!(
+                parse(written.as_bytes(), now()),
+                Some(seconds(time)),
+                "{written:?}"
+            );
         }
-        assert_eq!(header_value(seconds(951_827_696)), "Tue, 29 Feb 2000 12:34:56 GMT");
-        assert_eq!(header_value(seconds(LAST + 1)), "Fri, 31 Dec 9999 23:59:59 GMT");
+        assert_eq!(
+            header_value(seconds(951_827_696)),
+            "Tue, 29 Feb 2000 12:34:56 GMT"
+        );
+        assert_eq!(
+            header_value(seconds(LAST + 1)),
+            "Fri, 31 Dec 9999 23:59:59 GMT"
+        );
     }
 }

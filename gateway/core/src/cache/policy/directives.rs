@@ -98,8 +98,8 @@ impl ResponseDirectives {
             .flatten()
             .filter_map(|member| {
                 let (name, argument) = directive(member);
-                let qualified = name.eq_ignore_ascii_case(b"no-cache")
-                    || name.eq_ignore_ascii_case(b"private");
+                let qualified =
+                    name.eq_ignore_ascii_case(b"no-cache") || name.eq_ignore_ascii_case(b"private");
                 qualified.then(|| argument.text()).flatten()
             })
             .flat_map(|names| split(names, Quotes::Strings))
@@ -255,7 +255,9 @@ mod tests {
     }
 
     fn headers(lines: &[&str]) -> HeaderMap {
-        let lines = lines.iter().map(|line| HeaderValue::from_str(line).unwrap());
+        let lines = lines
+            .iter()
+            .map(|line| HeaderValue::from_str(line).unwrap());
         lines.map(|line| (CACHE_CONTROL, line)).collect()
     }
 
@@ -310,15 +312,27 @@ mod tests {
 
     #[test]
     fn what_is_in_a_quoted_string_is_no_directive() {
-        assert_eq!(response(&[r#"extension="max-age=3600", max-age=1"#]).max_age, Some(1));
-        assert_eq!(response(&[r#"max-age=1, extension="max-age=3600""#]).max_age, Some(1));
+        assert_eq!(
+            response(&[r#"extension="max-age=3600", max-age=1"#]).max_age,
+            Some(1)
+        );
+        assert_eq!(
+            response(&[r#"max-age=1, extension="max-age=3600""#]).max_age,
+            Some(1)
+        );
         assert!(!response(&[r#"extension="a, no-store, b""#]).has(Flag::NoStore));
         assert!(response(&[r#"extension="a, no-store, b"#]).has(Flag::NoStore));
     }
 
     #[test]
     fn what_forbids_counts_however_it_is_written() {
-        for line in ["No-StOrE", "no-store=1", "no-store =x", "a,,no-store", r#"no-store="""#] {
+        for line in [
+            "No-StOrE",
+            "no-store=1",
+            "no-store =x",
+            "a,,no-store",
+            r#"no-store="""#,
+        ] {
             assert!(response(&[line]).has(Flag::NoStore), "{line}");
         }
         for line in ["public=1", "public =", "public="] {
@@ -335,11 +349,24 @@ mod tests {
         ] {
             let headers = headers(&[line, "max-age=1"]);
             let directives = ResponseDirectives::of(&headers, &[]);
-            assert!(!directives.has(Flag::Private) && !directives.has(Flag::NoCache), "{line}");
+            assert!(
+                !directives.has(Flag::Private) && !directives.has(Flag::NoCache),
+                "{line}"
+            );
             let withheld: Vec<_> = directives.withheld(&headers).collect();
-            assert_eq!(withheld, names.iter().map(|name| name.as_bytes()).collect::<Vec<_>>());
+            assert_eq!(
+                withheld,
+                names.iter().map(|name| name.as_bytes()).collect::<Vec<_>>()
+            );
         }
-        for line in ["private", "private=", r#"private="""#, r#"private=" , ""#, "private=\"a", r#"private="a b""#] {
+        for line in [
+            "private",
+            "private=",
+            r#"private="""#,
+            r#"private=" , ""#,
+            "private=\"a",
+            r#"private="a b""#,
+        ] {
             assert!(response(&[line]).has(Flag::Private), "{line}");
         }
         let both = response(&[r#"private="a", private"#]);
@@ -348,7 +375,10 @@ mod tests {
 
     #[test]
     fn a_request_says_what_it_would_like() {
-        let wanted = request(&["no-cache, max-age=5, Max-Stale=7", "min-fresh=9, only-if-cached"]);
+        let wanted = request(&[
+            "no-cache, max-age=5, Max-Stale=7",
+            "min-fresh=9, only-if-cached",
+        ]);
         assert_eq!(
             wanted,
             RequestDirectives {

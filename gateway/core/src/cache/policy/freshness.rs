@@ -195,7 +195,12 @@ pub(crate) fn is_heuristically_cacheable(status: StatusCode) -> bool {
     )
 }
 
-fn stale(directives: &ResponseDirectives, default: Windows, basis: Basis, was_fresh: bool) -> Stale {
+fn stale(
+    directives: &ResponseDirectives,
+    default: Windows,
+    basis: Basis,
+    was_fresh: bool,
+) -> Stale {
     if directives.forbids_stale() {
         return Stale::Never;
     }
@@ -238,6 +243,10 @@ fn age_value(headers: &HeaderMap) -> Duration {
 }
 
 /// The date in the first line of a header, if it is one.
-pub(super) fn date_of(headers: &HeaderMap, name: &HeaderName, now: SystemTime) -> Option<SystemTime> {
+pub(super) fn date_of(
+    headers: &HeaderMap,
+    name: &HeaderName,
+    now: SystemTime,
+) -> Option<SystemTime> {
     date::parse(headers.get(name)?.as_bytes(), now)
 }

@@ -113,8 +113,10 @@ pub(super) fn digits(text: &[u8], most: u64) -> Option<u64> {
         return None;
     }
     let number = text.iter().try_fold(0_u64, |sum, byte| {
-        byte.is_ascii_digit()
-            .then(|| sum.saturating_mul(10).saturating_add(u64::from(byte - b'0')))
+        byte.is_ascii_digit().then(|| {
+            sum.saturating_mul(10)
+                .saturating_add(u64::from(byte - b'0'))
+        })
     })?;
     Some(number.min(most))
 }
@@ -132,7 +134,10 @@ mod tests {
     #[test]
     fn commas_in_quotes_do_not_separate() {
         let quotes = Quotes::Strings;
-        assert_eq!(members(r#" a ,, b="x, \", y" ,c,"#, quotes), ["a", r#"b="x, \", y""#, "c"]);
+        assert_eq!(
+            members(r#" a ,, b="x, \", y" ,c,"#, quotes),
+            ["a", r#"b="x, \", y""#, "c"]
+        );
         assert!(members(" , ,\t,", quotes).is_empty());
     }
 

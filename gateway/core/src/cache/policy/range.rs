@@ -166,7 +166,12 @@ mod tests {
 
     #[test]
     fn what_is_not_there_is_refused() {
-        for value in ["bytes=1000-", "bytes=-0", "bytes=1000-2000, -0", "bytes=99999999999999999999-"] {
+        for value in [
+            "bytes=1000-",
+            "bytes=-0",
+            "bytes=1000-2000, -0",
+            "bytes=99999999999999999999-",
+        ] {
             assert_eq!(of(value, 1000), Wanted::Unsatisfiable, "{value}");
         }
     }
@@ -174,12 +179,31 @@ mod tests {
     #[test]
     fn what_is_no_set_of_ranges_is_ignored() {
         for value in [
-            "", "bytes", "bytes=", "bytes=,", "bytes=-", "bytes=2-1", "bytes=a-b", "bytes=0-1, 3",
-            "bytes 0-1", "bytes =0-1", "items=0-1", "bytes=0 - 1", "bytes=1-2-3", "bytes=+1-2",
+            "",
+            "bytes",
+            "bytes=",
+            "bytes=,",
+            "bytes=-",
+            "bytes=2-1",
+            "bytes=a-b",
+            "bytes=0-1, 3",
+            "bytes 0-1",
+            "bytes =0-1",
+            "items=0-1",
+            "bytes=0 - 1",
+            "bytes=1-2-3",
+            "bytes=+1-2",
         ] {
             assert_eq!(of(value, 1000), Wanted::Whole, "{value}");
         }
-        assert_eq!(with(&[(RANGE, "bytes=0-1"), (RANGE, "bytes=2-3")], &HeaderMap::new(), 9), Wanted::Whole);
+        assert_eq!(
+            with(
+                &[(RANGE, "bytes=0-1"), (RANGE, "bytes=2-3")],
+                &HeaderMap::new(),
+                9
+            ),
+            Wanted::Whole
+        );
     }
 
     #[test]
@@ -195,9 +219,18 @@ mod tests {
         assert_eq!(of("bytes=0-99, 50-149", 1000), Wanted::Single(0..150));
         assert_eq!(of("bytes=0-99, 180-199", 1000), Wanted::Single(0..200));
         assert_eq!(of("bytes=0-99, 181-199", 1000), many(&[0..100, 181..200]));
-        assert_eq!(of("bytes=500-599, 0-9, 200-209", 1000), many(&[500..600, 0..10, 200..210]));
-        assert_eq!(of("bytes=500-599, 0-9, 9-510", 1000), Wanted::Single(0..600));
-        assert_eq!(of("bytes=900-, 0-9, 500-509, 0-20", 1000), many(&[900..1000, 0..21, 500..510]));
+        assert_eq!(
+            of("bytes=500-599, 0-9, 200-209", 1000),
+            many(&[500..600, 0..10, 200..210])
+        );
+        assert_eq!(
+            of("bytes=500-599, 0-9, 9-510", 1000),
+            Wanted::Single(0..600)
+        );
+        assert_eq!(
+            of("bytes=900-, 0-9, 500-509, 0-20", 1000),
+            many(&[900..1000, 0..21, 500..510])
+        );
     }
 
     #[test]
@@ -208,7 +241,10 @@ mod tests {
         };
         assert!(matches!(of(&list(MOST), 1 << 40), Wanted::Many(ranges) if ranges.len() == MOST));
         assert_eq!(of(&list(MOST + 1), 1 << 40), Wanted::Whole);
-        assert_eq!(of(&format!("bytes={}", "0-,".repeat(MOST + 1)), 1000), Wanted::Whole);
+        assert_eq!(
+            of(&format!("bytes={}", "0-,".repeat(MOST + 1)), 1000),
+            Wanted::Whole
+        );
     }
 
     #[test]
@@ -225,7 +261,11 @@ mod tests {
             ("last-modified", changed),
             ("date", "Sun, 06 Nov 1994 08:49:38 GMT"),
         ]);
-        let weak = stored(&[("etag", "W/\"a\""), ("last-modified", changed), ("date", changed)]);
+        let weak = stored(&[
+            ("etag", "W/\"a\""),
+            ("last-modified", changed),
+            ("date", changed),
+        ]);
         for (condition, headers, served) in [
             ("\"a\"", &tagged, true),
             ("\"b\"", &tagged, false),
@@ -240,7 +280,11 @@ mod tests {
             ("x", &tagged, false),
         ] {
             let wanted = with(&[(RANGE, "bytes=0-1"), (IF_RANGE, condition)], headers, 9);
-            let expected = if served { Wanted::Single(0..2) } else { Wanted::Whole };
+            let expected = if served {
+                Wanted::Single(0..2)
+            } else {
+                Wanted::Whole
+            };
             assert_eq!(wanted, expected, "{condition}");
         }
     }

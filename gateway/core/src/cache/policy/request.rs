@@ -111,7 +111,11 @@ impl Wants {
         if self.0.no_cache || self.too_old(stored, now) {
             return validate(or_stored);
         }
-        if self.0.max_stale.is_some_and(|most| most == FOREVER || overdue <= seconds(most)) {
+        if self
+            .0
+            .max_stale
+            .is_some_and(|most| most == FOREVER || overdue <= seconds(most))
+        {
             return Use::ServeStale;
         }
         // Who names an age wants nothing stale (RFC 9111, section 5.2.1.1).

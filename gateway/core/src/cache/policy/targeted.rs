@@ -168,7 +168,9 @@ fn number(text: &[u8]) -> Option<(Value<'_>, &[u8])> {
     let (whole, rest) = split_while(digits, u8::is_ascii_digit);
     let [b'.', fraction @ ..] = rest else {
         let signed = text.get(..text.len() - rest.len())?;
-        return (1..=15).contains(&whole.len()).then_some((Value::Integer(signed), rest));
+        return (1..=15)
+            .contains(&whole.len())
+            .then_some((Value::Integer(signed), rest));
     };
     let (fraction, rest) = split_while(fraction, u8::is_ascii_digit);
     let right = (1..=12).contains(&whole.len()) && (1..=3).contains(&fraction.len());
@@ -252,7 +254,10 @@ mod tests {
         let ours = HeaderName::from_static("edgeway-cache-control");
         let mut headers = HeaderMap::from_iter([
             (TARGET, HeaderValue::from_static("max-age=2")),
-            (http::header::CACHE_CONTROL, HeaderValue::from_static("no-store")),
+            (
+                http::header::CACHE_CONTROL,
+                HeaderValue::from_static("no-store"),
+            ),
         ]);
         let targets = [ours.clone(), TARGET];
         assert_eq!(ResponseDirectives::of(&headers, &targets).max_age, Some(2));

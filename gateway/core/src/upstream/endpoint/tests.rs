@@ -102,8 +102,11 @@ fn who_does_not_answer_is_looked_for_at_each_address_of_its_name() {
     state.may_be_at(vec![a, b, c]);
     assert_eq!(state.turn_from(a), Some(b));
     assert_eq!(state.turn_from(a), None, "that was another request's");
+    assert!(state.is_elsewhere(a), "also for that request");
+    assert!(!state.is_elsewhere(b));
     assert_eq!(state.turn_from(b), Some(c));
     assert_eq!(state.turn_from(c), Some(a));
+    assert!(!state.is_elsewhere(c), "all have been tried");
     assert_eq!(state.address(), Some(a));
     state.may_be_at(vec![a]);
     assert_eq!(state.turn_from(a), None);
