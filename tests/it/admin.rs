@@ -405,6 +405,7 @@ fn a_request_at_an_endpoint_that_is_removed_ends_well() {
     let slow = under_way(&gateway, &a);
     done(&ask(&gateway, "DELETE", &path_of(&a)).send());
     assert_eq!(names(&gateway), [b.to_string()]);
+    assert_eq!(pool(&gateway)["removed"], json!([a.to_string()]));
     assert_eq!(shares(&gateway, 3), are(&[("b", 3)]));
     let answer = slow.join().unwrap();
     assert_eq!(

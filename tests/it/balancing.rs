@@ -228,8 +228,10 @@ fn a_slow_endpoint_gets_fewer_requests_by_every_policy_that_looks_at_the_load() 
         let counts = shares_beside_a_slow_one(policy);
         let slow = counts.get("a").copied().unwrap_or_default();
         assert!(slow <= 60, "{policy}: {counts:?}");
+        // By time one of the others may get it all: a moment's delay of the machine counts for seconds.
+        let fast = ["b", "c"].map(|name| counts.get(name).copied().unwrap_or_default());
         assert!(
-            counts["b"] >= 80 && counts["c"] >= 80,
+            policy == "least_time" || fast.into_iter().all(|count| count >= 80),
             "{policy}: {counts:?}"
         );
     }

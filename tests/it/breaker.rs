@@ -3,7 +3,7 @@
 use std::thread;
 use std::time::{Duration, Instant};
 
-use edgeway_tests::{Break, Endpoint, Gateway, PATIENCE, eventually, pace_during};
+use edgeway_tests::{Break, Endpoint, Gateway, PATIENCE, Reaction, eventually, pace_during};
 
 /// A gateway with one upstream, which every request goes to, whose endpoints are never left out.
 fn gateway(upstream: &str) -> Gateway {
@@ -139,7 +139,7 @@ fn statuses_are_failures_only_if_they_are_named() {
 
 #[test]
 fn no_answer_is_a_failure_whatever_is_said_of_statuses() {
-    for how in [Break::BeforeAnswer, Break::AfterHead, Break::Hang] {
+    for how in [Break::BeforeAnswer, Break::Hang] {
         let endpoint = Endpoint::start("a");
         endpoint.breaks(how);
         let gateway = gateway(&format!(
@@ -407,6 +407,9 @@ fn what_can_not_be_meant_is_refused() {
         ("error_rate: half", "half"),
         ("min_requests: 0", "min_requests"),
         ("probes: 0", "probes"),
+        ("probes: 101", "expected at most 100, found 101"),
+        ("window: 0s", "from `1ms` to `1d`"),
+        ("open_for: 2d", "from `1ms` to `1d`"),
         ("window: long", "long"),
         ("open_for: 5", "open_for"),
         ("statuses: [oops]", "oops"),
@@ -421,4 +424,29 @@ fn what_can_not_be_meant_is_refused() {
             "{breaker}: {said}"
         );
     }
+}
+
+/// An answer may have no end. What it says of the upstream is known when it begins.
+#[test]
+fn answers_that_go_on_and_on_do_not_keep_the_breaker_open() {
+    let endpoint = Endpoint::setup("a")
+        .answers(|request| match request.path.as_str() {
+            "/bad" => Reaction::status(500),
+            _ => Reaction::status(200).pieces((0..1000).map(|_| "tick"), Duration::from_millis(50)),
+        })
+        .start();
+    let gateway = gateway(&format!(
+        "endpoints: [{endpoint}], breaker: {{ min_requests: 2, probes: 2, open_for: 200ms }}"
+    ));
+    for _ in 0..2 {
+        assert_eq!(gateway.get("/bad").status, 500);
+    }
+    gateway.wait_for_log(OPENED);
+    thread::sleep(Duration::from_millis(300));
+    let mut streams: Vec<_> = (0..6).map(|_| gateway.connect()).collect();
+    for stream in &mut streams {
+        stream.send("GET /events HTTP/1.1\r\nHost: x\r\n\r\n");
+        assert_eq!(stream.head().status, 200);
+    }
+    assert_eq!(told(&gateway, CLOSED), 1);
 }

@@ -866,6 +866,46 @@ fn what_is_known_of_an_endpoint_stays_while_others_come_and_go() {
 }
 
 #[test]
+fn who_is_found_at_the_start_has_its_share_at_once() {
+    let [a, b] = ["a", "b"].map(Endpoint::start);
+    let text = configuration("", &format!("endpoints: [{a}], slow_start: 1h, {FILE}"));
+    let gateway = Gateway::setup(&text)
+        .file("endpoints.yaml", list(&[&b]))
+        .start();
+    assert_eq!(shares(&gateway, 40)["b"], 20);
+}
+
+/// A name server keeps the reload waiting.
+#[test]
+fn a_reload_that_is_not_done_yet_changes_nothing() {
+    let [a, b] = ["a", "b"].map(Endpoint::start);
+    let dns = Dns::start();
+    dns.silent(true);
+    let config = |endpoints: &str| {
+        format!(
+            "
+            resolver: {{ nameservers: [{dns}], timeout: 10s }}
+            upstreams:
+              pool: {{ endpoints: {endpoints}, {FILE} }}
+              other: {{ discover: {{ dns: 'other.test:80' }} }}
+            routes: [{{ upstream: pool }}]
+            "
+        )
+    };
+    let gateway = Gateway::setup(&config(&format!("[{a}]")))
+        .file("endpoints.yaml", "endpoints: []\n")
+        .start();
+    let next = config(&format!("[{{ address: {a}, state: maintenance }}, {b}]"));
+    let outcomes = pace_during(gateway.address(), 100, get, || {
+        let started = Instant::now();
+        assert!(gateway.reload(&next));
+        assert!(started.elapsed() > Duration::from_secs(2), "it has waited");
+    });
+    outcomes.expect_all(200);
+    assert_eq!(who(&gateway), ["b"]);
+}
+
+#[test]
 fn an_endpoint_that_has_failed_stays_out_when_others_are_found() {
     let [a, b] = ["a", "b"].map(Endpoint::start);
     let dead = Upstream::refusing();

@@ -844,3 +844,28 @@ fn checks_that_make_no_sense_are_refused_where_they_are_written() {
         assert!(said.contains("edgeway.yaml:4:"), "{health}\n{said}");
     }
 }
+
+#[test]
+fn a_port_is_no_help_where_an_endpoint_is_a_socket() {
+    let said = Gateway::refused(
+        "upstreams:\n  pool:\n    endpoints: ['127.0.0.1:9', 'unix:/run/app.sock']\n    health: { path: /, port: 9000 }\nroutes: [{ upstream: pool }]\n",
+    );
+    assert!(said.contains("`port` of `health` has no effect"), "{said}");
+    assert!(said.contains("edgeway.yaml:3:"), "{said}");
+}
+
+#[test]
+fn a_check_that_may_take_longer_than_the_pause_is_warned_of() {
+    let warned = |health: &str| {
+        let text = format!(
+            "upstreams: {{ pool: {{ endpoints: ['127.0.0.1:9'], health: {{ type: tcp, {health} }} }} }}\nroutes: [{{ upstream: pool }}]\n"
+        );
+        let gateway = Gateway::start(&text);
+        gateway
+            .log()
+            .contains("`timeout` is longer than `interval`")
+    };
+    assert!(warned("interval: 1s, timeout: 2s"));
+    assert!(warned("timeout: 6s"));
+    assert!(!warned("interval: 2s, timeout: 2s"));
+}

@@ -452,6 +452,10 @@ fn a_queue_that_nobody_would_ever_wait_in_is_refused() {
             format!("{endpoint}, max_connections: 1, queue: {{ timeout: 5 }}"),
             "timeout",
         ),
+        (
+            format!("{endpoint}, max_connections: 1, queue: {{ timeout: 0s }}"),
+            "from `1ms` to `1d`",
+        ),
         (format!("{endpoint}, max_connections: 1, queue: 5"), "queue"),
         (
             "endpoints: [{ address: '127.0.0.1:9', max_connections: 0 }]".to_owned(),
@@ -472,4 +476,34 @@ fn a_queue_is_good_when_one_endpoint_has_a_limit() {
     ));
     load(gateway.address(), 3, 3, get).expect_all(200);
     assert_eq!(a.most_in_flight(), 1);
+}
+
+/// Who waits for endpoints that were replaced by a reload must not hold up those who come after it.
+#[test]
+fn who_comes_after_a_reload_does_not_wait_behind_those_from_before() {
+    let (busy, idle) = (Endpoint::start("busy"), Endpoint::start("idle"));
+    busy.slow(Duration::from_secs(3));
+    let yaml = |endpoint: &Endpoint| {
+        format!(
+            "upstreams: {{ pool: {{ endpoints: [{endpoint}], max_connections: 1, queue: {{ timeout: 20s }} }} }}\n\
+             routes: [{{ upstream: pool }}]\n"
+        )
+    };
+    let gateway = Gateway::start(&yaml(&busy));
+    let mut before: Vec<_> = (0..2).map(|_| gateway.connect()).collect();
+    for client in &mut before {
+        client.send("GET / HTTP/1.1\r\nHost: x\r\n\r\n");
+    }
+    eventually(PATIENCE, || busy.in_flight() == 1);
+    gateway.reload(&yaml(&idle));
+    let start = Instant::now();
+    assert_eq!(gateway.get("/").header("x-endpoint"), Some("idle"));
+    assert!(
+        start.elapsed() < Duration::from_secs(2),
+        "{:?}",
+        start.elapsed()
+    );
+    for client in &mut before {
+        assert_eq!(client.answer().header("x-endpoint"), Some("busy"));
+    }
 }

@@ -2,7 +2,7 @@
 
 use std::time::{Duration, Instant};
 
-use edgeway_tests::{Break, Endpoint, Gateway, PATIENCE, Reaction, Upstream, eventually};
+use edgeway_tests::{Break, Endpoint, Gateway, PATIENCE, Reaction, Upstream, eventually, load};
 use serde_json::{Value, json};
 
 /// A gateway with one upstream, which every request goes to, and an access log.
@@ -131,6 +131,9 @@ fn what_can_not_be_meant_is_refused() {
         ("on: [504-502]", "504-502"),
         ("on: connect", "on"),
         ("timeout: soon", "soon"),
+        ("timeout: 0s", "from `1ms` to `1d`"),
+        ("backoff: 2d", "from `0s` to `1d`"),
+        ("max_backoff: 10000000000000000000s", "from `0s` to `1d`"),
         ("backoff: -1s", "-1s"),
         ("max_backoff: 5", "max_backoff"),
         ("budget: 101%", "101%"),
@@ -772,4 +775,32 @@ fn each_try_is_sent_the_same_head() {
     assert_eq!(answer.status, 200);
     let (one, two) = (&bad.received()[0], &good.received()[0]);
     assert_eq!((&one.target, &one.headers), (&two.target, &two.headers));
+}
+
+/// A kept connection may be closed at any time, which says nothing. But an endpoint that closes because of a
+/// request must not be sent it again on every connection that is kept.
+#[test]
+fn a_request_that_closes_connections_is_not_sent_on_all_of_them() {
+    for (setup, options) in [
+        (Endpoint::setup("a"), ""),
+        (Endpoint::setup("a").h2c(), ", protocol: http2"),
+    ] {
+        let endpoint = setup
+            .answers(|request| {
+                if request.path == "/poison" {
+                    return Reaction::close();
+                }
+                Reaction::status(200).after(Duration::from_millis(50))
+            })
+            .start();
+        let gateway = gateway(&format!("endpoints: [{endpoint}]{options}"));
+        load(gateway.address(), 10, 40, |connection| {
+            connection.request("GET", "/")
+        })
+        .expect_all(200);
+        assert_eq!(gateway.get("/poison").status, 502);
+        // On a kept connection, and on a new one.
+        let sent = endpoint.requests_to("/poison");
+        assert!((1..=2).contains(&sent), "{sent}{options}");
+    }
 }

@@ -7,7 +7,7 @@ use std::{
 };
 
 use edgeway_tests::{
-    Authority, Break, Connection, Endpoint, Gateway, PATIENCE, Reaction, Received, Request,
+    Authority, Break, Connection, Dns, Endpoint, Gateway, PATIENCE, Reaction, Received, Request,
     Upstream, eventually, load,
 };
 
@@ -575,6 +575,88 @@ fn whatever_the_mirror_does_the_client_does_not_notice() {
         let taken = start.elapsed();
         assert!(taken < Duration::from_secs(2), "{mirror}: {taken:?}");
     }
+}
+
+#[test]
+fn copies_go_by_the_values_that_their_upstream_goes_by() {
+    let (main, one) = mirror_pair();
+    let two = Endpoint::start("two");
+    for by in [
+        "balance: { hash: '{header.x-user}' }",
+        "sticky: { hash: '{header.x-user}' }",
+    ] {
+        let shadow = format!("endpoints: [{one}, {two}], {by}");
+        let gateway = mirrored(&at(&main), &shadow, "");
+        let homes: Vec<_> = (0..20)
+            .map(|user| {
+                let before = (one.requests(), two.requests());
+                for _ in 0..4 {
+                    gateway.request("GET", "/").header("X-User", user).send();
+                }
+                let came = || (one.requests() - before.0, two.requests() - before.1);
+                eventually(PATIENCE, || came().0 + came().1 == 4);
+                came()
+            })
+            .collect();
+        assert!(
+            homes.contains(&(4, 0)) && homes.contains(&(0, 4)),
+            "{by}: {homes:?}"
+        );
+        assert!(homes.iter().all(|home| home.0 % 4 == 0), "{by}: {homes:?}");
+    }
+}
+
+#[test]
+fn the_breaker_of_a_mirror_ends_its_copies() {
+    let (main, shadow) = mirror_pair();
+    shadow.status(500);
+    let breaker = "breaker: { min_requests: 3, open_for: 90s }";
+    let gateway = mirrored(&at(&main), &format!("{}, {breaker}", at(&shadow)), "");
+    for _ in 0..3 {
+        gateway.get("/");
+    }
+    let line = gateway.wait_for_log("breaker has opened");
+    assert!(line.contains("upstream=shadow"), "{line}");
+    for _ in 0..5 {
+        assert_eq!(gateway.get("/").status, 200);
+    }
+    expect_copies(&shadow, 3);
+}
+
+#[test]
+fn a_copy_that_is_lost_is_no_trial_of_an_endpoint_that_was_left_out() {
+    let (main, shadow) = mirror_pair();
+    shadow.breaks_next(1, Break::BeforeAnswer);
+    let out = "fail_timeout: 500ms, ejection: { last_resort: false }";
+    let gateway = mirrored(
+        &at(&main),
+        &format!("endpoints: [{shadow}], {out}"),
+        ", max_body: 4B",
+    );
+    gateway.request("POST", "/").body("abc").send();
+    gateway.wait_for_log("endpoint is left out");
+    thread::sleep(Duration::from_millis(700));
+    gateway.request("POST", "/").body("abcde").send();
+    gateway.get("/");
+    expect_copies(&shadow, 2);
+}
+
+/// Nobody listens at the first address.
+#[test]
+fn copies_leave_an_address_of_a_name_that_nobody_answers_at() {
+    let main = Endpoint::start("main");
+    let shadow = Endpoint::setup("shadow").at("127.0.0.2:0").start();
+    let dns = Dns::start();
+    dns.set_a("shadow.test", &["127.0.0.1", "127.0.0.2"], 60);
+    let name = format!("shadow.test:{}", shadow.address().port());
+    let gateway = Gateway::start(&format!(
+        "resolver: {{ nameservers: [{dns}] }}\n{}",
+        mirroring(&at(&main), &at(name), "").replace("\n        ", "\n")
+    ));
+    eventually(PATIENCE, || {
+        gateway.get("/");
+        shadow.requests() > 0
+    });
 }
 
 /// A mirror that is out has no part in what becomes of the route.

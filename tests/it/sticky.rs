@@ -491,6 +491,49 @@ fn an_endpoint_in_maintenance_gets_nothing_and_its_sessions_move() {
     assert_eq!(stays(&gateway, &new, 10), "b", "it moves once");
 }
 
+/// `a` is at work for as long as it is slow, and may not do more.
+fn busy(more: &str) -> ([Endpoint; 2], Gateway, String, Connection) {
+    let all: [Endpoint; 2] = endpoints();
+    let gateway = by_cookie_and(&all, more);
+    let session = session_with(&gateway, "a");
+    all[0].slow(Duration::from_secs(1));
+    let mut first = gateway.connect();
+    let host = gateway.address();
+    first.send(format!(
+        "GET / HTTP/1.1\r\nHost: {host}\r\nCookie: {session}\r\n\r\n"
+    ));
+    eventually(PATIENCE, || all[0].in_flight() == 1);
+    (all, gateway, session, first)
+}
+
+fn by_cookie_and(all: &[Endpoint], more: &str) -> Gateway {
+    gateway(&format!("{}, {more}", with_cookie(&list(all), "")))
+}
+
+#[test]
+fn a_session_whose_endpoint_is_busy_is_served_elsewhere_and_does_not_move() {
+    let (all, gateway, session, mut first) = busy("max_connections: 1");
+    for _ in 0..3 {
+        let answer = with(&gateway, &session);
+        assert_eq!(
+            (&*endpoint(&answer), answer.header("Set-Cookie")),
+            ("b", None)
+        );
+    }
+    assert_eq!(endpoint(&first.answer()), "a");
+    all[0].slow(Duration::ZERO);
+    assert_eq!(stays(&gateway, &session, 5), "a");
+}
+
+#[test]
+fn a_session_waits_for_its_endpoint_where_there_is_a_queue() {
+    let queue = "max_connections: 1, queue: { size: 9, timeout: 15s }";
+    let (all, gateway, session, mut first) = busy(queue);
+    assert_eq!(stays(&gateway, &session, 2), "a");
+    assert_eq!(endpoint(&first.answer()), "a");
+    assert_eq!(all[0].most_in_flight(), 1);
+}
+
 /// Not even when nobody else is left: somebody is at work there.
 #[test]
 fn an_upstream_that_is_wholly_taken_out_is_503() {
@@ -678,6 +721,8 @@ fn sessions_that_can_not_be_are_refused() {
         ),
         ("{ cookie: { max_age: 1h } }", "ttl"),
         ("{ header: Content-Length }", "belongs to the connection"),
+        ("{ header: Set-Cookie }", "carries cookies"),
+        ("{ header: { name: cookie } }", "carries cookies"),
         (
             "{ header: { secret: a-secret-that-nobody-guesses } }",
             "name",
@@ -691,4 +736,19 @@ fn sessions_that_can_not_be_are_refused() {
         assert!(log.contains(said), "{sticky}: {log}");
         assert!(log.contains("edgeway.yaml:2:"), "{sticky}: {log}");
     }
+}
+
+#[test]
+fn a_hash_beside_the_hash_of_the_session_is_warned_of() {
+    let hash = |by| format!("{{ hash: '{{header.{by}}}' }}");
+    let warned = |balance: &str| {
+        let upstream = format!(
+            "endpoints: ['127.0.0.1:9'], balance: {balance}, sticky: {}",
+            hash("x-user")
+        );
+        let gateway = Gateway::start(&configuration(&upstream));
+        gateway.log().contains("`balance` only counts for requests")
+    };
+    assert!(warned(&hash("x-tenant")));
+    assert!(!warned("least_time"));
 }

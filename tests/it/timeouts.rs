@@ -612,6 +612,14 @@ fn times_that_can_not_be_meant_are_refused() {
         ("connect: 5", "connect"),
         ("frist_byte: 1s", "first_byte"),
         ("all: 1s", "all"),
+        ("total: 10000000000000000000s", "from `1ms` to `1d`"),
+        ("total: 25h", "from `1ms` to `1d`"),
+        ("connect: 0s", "from `1ms` to `1d`"),
+        ("handshake: 0s", "from `1ms` to `1d`"),
+        ("first_byte: 0s", "from `1ms` to `1d`"),
+        ("read: 0s", "from `1ms` to `1d`"),
+        ("write: 0s", "from `1ms` to `1d`"),
+        ("idle: 0s", "from `1ms` to `1d`"),
     ] {
         let said = Gateway::refused(&format!(
             "upstreams: {{ pool: {{ endpoints: [127.0.0.1:1], timeouts: {{ {timeouts} }} }} }}\nroutes: [{{ upstream: pool }}]\n"
@@ -621,6 +629,71 @@ fn times_that_can_not_be_meant_are_refused() {
             "{timeouts}: {said}"
         );
     }
+    for timeout in ["0s", "10000000000000000000s"] {
+        let said = Gateway::refused(&format!(
+            "upstreams: {{ pool: {{ endpoints: [127.0.0.1:1] }} }}\nroutes: [{{ upstream: pool, timeout: {timeout} }}]\n"
+        ));
+        assert!(said.contains("from `1ms` to `1d`"), "{timeout}: {said}");
+    }
     let said = Gateway::refused("routes: [{ respond: { text: x }, timeout: 1s }]");
     assert!(said.contains("timeout"), "{said}");
+}
+
+// ---- who is waited for ------------------------------------------------------------------------
+
+/// The answer has begun before the upload has ended: the time up to its first byte is over and done with.
+#[test]
+fn an_answer_that_began_during_the_upload_is_not_cut_after_it() {
+    let endpoint = Upstream::raw(|mut caller| {
+        caller.head();
+        caller.send("HTTP/1.1 200 OK\r\nContent-Length: 4\r\n\r\n");
+        caller.body(5);
+        thread::sleep(ms(900));
+        caller.send("done");
+    });
+    let gateway = gateway(&format!(
+        "endpoints: [{endpoint}], timeouts: {{ first_byte: 300ms }}, retries: {{ timeout: 300ms }}"
+    ));
+    let mut connection = gateway.connect();
+    connection.send("PUT / HTTP/1.1\r\nHost: x\r\nContent-Length: 5\r\n\r\n");
+    assert_eq!(connection.head().status, 200);
+    connection.send("hello");
+    assert_eq!(connection.read(4).unwrap(), b"done");
+}
+
+/// Whether to go on is for the endpoint to say.
+#[test]
+fn an_endpoint_that_hangs_is_to_blame_when_the_client_waits_for_permission() {
+    let silent = Upstream::silent();
+    let gateway = gateway(&format!(
+        "endpoints: [{silent}], timeouts: {{ read: 300ms }}"
+    ));
+    let mut connection = gateway.connect();
+    connection
+        .send("PUT / HTTP/1.1\r\nHost: x\r\nExpect: 100-continue\r\nContent-Length: 5\r\n\r\n");
+    assert_eq!(connection.answer().status, 504);
+    gateway.wait_for_log("endpoint is left out");
+}
+
+/// Or a stalled endpoint would keep the place of whoever says so for an hour.
+#[test]
+fn who_only_pretends_to_want_a_websocket_waits_no_longer_for_an_answer() {
+    let endpoint = Upstream::raw(|mut caller| {
+        caller.head();
+        caller.send("HTTP/1.1 200 OK\r\nContent-Length: 10\r\n\r\nhalf");
+        caller.wait_for_close();
+    });
+    let gateway = gateway(&format!(
+        "endpoints: [{endpoint}], timeouts: {{ read: 300ms }}"
+    ));
+    let start = Instant::now();
+    let broken = gateway
+        .request("GET", "/")
+        .header("Connection", "Upgrade")
+        .header("Upgrade", "websocket")
+        .header("Sec-WebSocket-Version", "13")
+        .header("Sec-WebSocket-Key", "dGhlIHNhbXBsZSBub25jZQ==")
+        .attempt();
+    assert!(broken.is_err());
+    assert!(start.elapsed() < PATIENCE, "{:?}", start.elapsed());
 }

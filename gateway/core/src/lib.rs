@@ -1,5 +1,12 @@
 #![doc = include_str!("../README.md")]
 
+#[cfg(test)]
+#[expect(
+    dead_code,
+    unused_imports,
+    reason = "its parts are tested, and the gateway does not use them yet"
+)]
+mod cache;
 mod cli;
 mod config;
 mod proxy;

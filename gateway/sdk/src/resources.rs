@@ -39,7 +39,7 @@ impl Resources {
         name: &str,
         make: impl FnOnce() -> Result<T, E>,
     ) -> Result<Arc<T>, E> {
-        // Held only while a configuration is built, never on the path of a request.
+        // Held while a configuration is built, or the endpoints of an upstream; never for a request.
         let mut table = self.table.lock().unwrap_or_else(PoisonError::into_inner);
         let key = (TypeId::of::<T>(), name.to_owned());
         let known = table

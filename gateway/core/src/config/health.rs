@@ -3,12 +3,11 @@
 use std::{
     fmt,
     num::{NonZeroU16, NonZeroU32},
-    ops::RangeInclusive,
     str::FromStr,
     time::Duration,
 };
 
-use edgeway_sdk::{Period, types::resolve};
+use edgeway_sdk::types::resolve;
 use http::{
     HeaderValue, Method, StatusCode,
     uri::{Authority, PathAndQuery},
@@ -21,7 +20,7 @@ use serde::{
 
 use super::{
     At, Entries,
-    scalar::{StatusRange, from_text},
+    scalar::{Span, StatusRange, from_text},
 };
 
 /// `tcp`, `grpc`, or a map: `{ path: /healthz, interval: 2s }`, `{ type: grpc, service: shop.Cart }`.
@@ -170,28 +169,6 @@ with_default! {
     /// Failures in a row that make an endpoint unhealthy.
     UnhealthyAfter: NonZeroU32 = NonZeroU32::MIN.saturating_add(2);
 }
-
-/// A length of time from a millisecond to a day.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) struct Span(pub(crate) Duration);
-
-impl FromStr for Span {
-    type Err = String;
-
-    fn from_str(text: &str) -> Result<Self, String> {
-        const PERMITTED: RangeInclusive<Duration> =
-            Duration::from_millis(1)..=Duration::from_secs(86_400);
-        let Period(period) = text.parse()?;
-        if !PERMITTED.contains(&period) {
-            return Err(format!(
-                "expected a length of time from `1ms` to `1d`, found `{text}`"
-            ));
-        }
-        Ok(Self(period))
-    }
-}
-
-from_text!(Span, "a length of time such as `5s`");
 
 /// The path that a check asks for, with its query.
 #[derive(Clone, Debug, PartialEq, Eq)]

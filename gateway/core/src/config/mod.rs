@@ -33,14 +33,14 @@ pub(crate) use self::{
     health::{BodyTest, FullHealth, Health, HealthKind, Start, Statuses},
     matching::MatchConfig,
     scalar::{
-        EndpointAddress, HeaderKey, HostPolicy, ListenAddress, Network, OneOrMany, Percent, Status,
+        EndpointAddress, HostPolicy, ListenAddress, Network, OneOrMany, Percent, Status,
         StatusRange,
     },
     shaping::{By, Mirror, Split},
     sticky::{SameSite, Signing, Sticky, StickyCookie},
     upstream::{
-        Admin, Balance, Breaker, Condition, Endpoint, LiveChanges, Mode, Protocol, Retries,
-        Timeouts, Upstream, UpstreamTls,
+        Admin, Balance, Breaker, Condition, Ejection, Endpoint, LiveChanges, Mode, Protocol,
+        Retries, Timeouts, Upstream, UpstreamTls, tell_repeated,
     },
 };
 
@@ -142,7 +142,7 @@ pub(crate) struct Route {
     /// An upstream that gets copies of requests.
     pub(crate) mirror: Option<At<Mirror>>,
     /// How long everything may take with all tries; instead of the `total` of the upstream.
-    pub(crate) timeout: Option<At<Period>>,
+    pub(crate) timeout: Option<At<scalar::Span>>,
     /// Whether requests that are not idempotent may be tried again after something of them was sent.
     pub(crate) retry_unsafe: Option<At<bool>>,
     pub(crate) redirect: Option<At<Redirect>>,

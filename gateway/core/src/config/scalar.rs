@@ -1,8 +1,8 @@
 //! Single values of the configuration: types that parse themselves.
 
-use std::{fmt, net::SocketAddr, path::PathBuf, str::FromStr};
+use std::{fmt, net::SocketAddr, ops::RangeInclusive, path::PathBuf, str::FromStr, time::Duration};
 
-use edgeway_sdk::types::resolve;
+use edgeway_sdk::{Period, message::is_framing, types::resolve};
 use http::{HeaderName, StatusCode};
 use ipnet::IpNet;
 use serde::{
@@ -157,6 +157,53 @@ from_text!(
     "a host and a port such as `app-1:8080`, or `unix:/path`"
 );
 
+/// A length of time from a millisecond to a day. A shorter one would be over before anything could
+/// happen, a longer one can be more than the clock can count.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub(crate) struct Span(pub(crate) Duration);
+
+impl Span {
+    const SHORTEST: Duration = Duration::from_millis(1);
+    const LONGEST: Duration = Duration::from_secs(86_400);
+}
+
+impl FromStr for Span {
+    type Err = String;
+
+    fn from_str(text: &str) -> Result<Self, String> {
+        within(text, Self::SHORTEST..=Self::LONGEST, "`1ms`").map(Self)
+    }
+}
+
+from_text!(Span, "a length of time such as `5s`");
+
+/// A length of time up to a day, or `0s`, which is none at all.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Pause(pub(crate) Duration);
+
+impl FromStr for Pause {
+    type Err = String;
+
+    fn from_str(text: &str) -> Result<Self, String> {
+        within(text, Duration::ZERO..=Span::LONGEST, "`0s`").map(Self)
+    }
+}
+
+from_text!(Pause, "a length of time such as `5s`");
+
+fn within(
+    text: &str,
+    permitted: RangeInclusive<Duration>,
+    least: &str,
+) -> Result<Duration, String> {
+    let Period(period) = text.parse()?;
+    let wrong = || format!("expected a length of time from {least} to `1d`, found `{text}`");
+    permitted
+        .contains(&period)
+        .then_some(period)
+        .ok_or_else(wrong)
+}
+
 /// A share of something, from `0%` to `100%`, kept as a part of one.
 #[derive(Clone, Copy, Debug, PartialEq, PartialOrd)]
 pub(crate) struct Percent(pub(crate) f64);
@@ -289,21 +336,26 @@ impl FromStr for Network {
 
 from_text!(Network, "a network such as `10.0.0.0/8` or an address");
 
-/// The name of a header.
+/// The name of a response header that clients don't see.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub(crate) struct HeaderKey(pub(crate) HeaderName);
+pub(crate) struct HiddenHeader(pub(crate) HeaderName);
 
-impl FromStr for HeaderKey {
+impl FromStr for HiddenHeader {
     type Err = String;
 
     fn from_str(text: &str) -> Result<Self, String> {
-        text.parse()
-            .map(Self)
-            .map_err(|_| format!("expected the name of a header, found `{text}`"))
+        let name = HeaderName::from_str(text)
+            .map_err(|_| format!("expected the name of a header, found `{text}`"))?;
+        if is_framing(&name) {
+            return Err(format!(
+                "the header `{text}` belongs to the connection: it can't be hidden"
+            ));
+        }
+        Ok(Self(name))
     }
 }
 
-from_text!(HeaderKey, "the name of a header");
+from_text!(HiddenHeader, "the name of a header");
 
 /// What endpoints see as `Host`.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -484,5 +536,42 @@ impl<'de, T: Deserialize<'de> + FromStr<Err = String>> Deserialize<'de> for OneO
         }
 
         deserializer.deserialize_any(Either(std::marker::PhantomData))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_span_is_neither_too_short_to_be_meant_nor_too_long_to_be_counted() {
+        for text in ["1ms", "100ms", "1d", "24h"] {
+            assert!(text.parse::<Span>().is_ok(), "{text}");
+        }
+        for text in ["0s", "999us", "0ms", "86401s", "10000000000000000000s"] {
+            let wrong = text.parse::<Span>().unwrap_err();
+            assert!(wrong.contains("from `1ms` to `1d`"), "{text}: {wrong}");
+        }
+        let wrong = "5".parse::<Span>().unwrap_err();
+        assert!(wrong.contains("such as `250ms`"), "{wrong}");
+    }
+
+    #[test]
+    fn a_pause_may_be_none_at_all_but_not_longer_than_a_span() {
+        assert_eq!("0s".parse(), Ok(Pause(Duration::ZERO)));
+        assert_eq!("1d".parse(), Ok(Pause(Span::LONGEST)));
+        for text in ["2d", "10000000000000000000s"] {
+            let wrong = text.parse::<Pause>().unwrap_err();
+            assert!(wrong.contains("from `0s` to `1d`"), "{text}: {wrong}");
+        }
+    }
+
+    #[test]
+    fn a_header_of_the_connection_is_not_hidden() {
+        assert!("Server".parse::<HiddenHeader>().is_ok());
+        for text in ["Content-Length", "transfer-encoding", "Connection"] {
+            let wrong = text.parse::<HiddenHeader>().unwrap_err();
+            assert!(wrong.contains("can't be hidden"), "{text}: {wrong}");
+        }
     }
 }

@@ -3,7 +3,10 @@
 use std::{fmt, str::FromStr, time::Duration};
 
 use edgeway_sdk::{Period, Secret, message::is_framing};
-use http::HeaderName;
+use http::{
+    HeaderName,
+    header::{COOKIE, SET_COOKIE},
+};
 use serde::{
     Deserialize, Deserializer,
     de::{self, MapAccess, Visitor, value::MapAccessDeserializer},
@@ -251,6 +254,12 @@ impl FromStr for SessionHeader {
         if is_framing(&name) {
             return Err(format!(
                 "the header `{text}` belongs to the connection: the gateway sets it"
+            ));
+        }
+        // They carry the cookies of others, which the token would replace.
+        if [COOKIE, SET_COOKIE].contains(&name) {
+            return Err(format!(
+                "the header `{text}` carries cookies: for a session in one write `sticky: cookie`"
             ));
         }
         Ok(Self(name))

@@ -1,25 +1,25 @@
 //! An upstream, as it is written.
 
 use std::{
+    collections::HashMap,
     fmt,
     num::{NonZeroU16, NonZeroU32},
     str::FromStr,
     time::Duration,
 };
 
-use edgeway_sdk::{
-    Period,
-    types::{FilePath, Secret},
-};
+use edgeway_sdk::types::{FilePath, Secret};
 use serde::{
     Deserialize, Deserializer,
     de::{self, MapAccess, Visitor, value::MapAccessDeserializer},
 };
 
 use super::{
-    At, By, Discover, EndpointAddress, HeaderKey, Health, HostPolicy, Sticky,
-    scalar::{Percent, StatusRange, from_text},
+    At, By, Discover, EndpointAddress, Health, HostPolicy, Sticky,
+    diagnostic::{Diagnostic, Problems},
+    scalar::{HiddenHeader, Pause, Percent, Span, StatusRange, from_text},
 };
+use crate::upstream::breaker::MOST_PROBES;
 
 #[derive(Debug, Deserialize)]
 pub(crate) struct Upstream {
@@ -35,7 +35,7 @@ pub(crate) struct Upstream {
     /// What waits when every endpoint has as many as it may.
     pub(crate) queue: Option<At<Queue>>,
     /// How long an endpoint that comes into service is spared.
-    pub(crate) slow_start: Option<Period>,
+    pub(crate) slow_start: Option<Pause>,
     pub(crate) sticky: Option<At<Sticky>>,
     pub(crate) health: Option<At<Health>>,
     /// Failures within `fail_timeout` after which an endpoint is left out; 0 never leaves one out.
@@ -43,7 +43,7 @@ pub(crate) struct Upstream {
     pub(crate) max_fails: u32,
     /// For how long, and the time in which failures are counted.
     #[serde(default = "Upstream::fail_timeout")]
-    pub(crate) fail_timeout: Period,
+    pub(crate) fail_timeout: Span,
     #[serde(default)]
     pub(crate) ejection: Ejection,
     pub(crate) breaker: Option<Breaker>,
@@ -56,7 +56,7 @@ pub(crate) struct Upstream {
     pub(crate) host: HostPolicy,
     /// Response headers that clients don't see.
     #[serde(default = "Upstream::hide_headers")]
-    pub(crate) hide_headers: Vec<HeaderKey>,
+    pub(crate) hide_headers: Vec<HiddenHeader>,
     /// What becomes of changes made while the gateway runs when the configuration is read again.
     #[serde(default)]
     pub(crate) live_changes: LiveChanges,
@@ -67,14 +67,14 @@ impl Upstream {
         1
     }
 
-    fn fail_timeout() -> Period {
-        Period(Duration::from_secs(10))
+    fn fail_timeout() -> Span {
+        Span(Duration::from_secs(10))
     }
 
-    fn hide_headers() -> Vec<HeaderKey> {
+    fn hide_headers() -> Vec<HiddenHeader> {
         vec![
-            HeaderKey(http::header::SERVER),
-            HeaderKey(http::HeaderName::from_static("x-powered-by")),
+            HiddenHeader(http::header::SERVER),
+            HiddenHeader(http::HeaderName::from_static("x-powered-by")),
         ]
     }
 }
@@ -99,7 +99,7 @@ pub(crate) struct HashBy {
     pub(crate) bound: Option<Bound>,
 }
 
-/// From 100 % to 1000 %.
+/// From 101 % to 1000 %.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub(crate) struct Bound(pub(crate) f64);
 
@@ -284,6 +284,21 @@ impl Endpoint {
     }
 }
 
+/// Tells of endpoints with the address of one before them.
+pub(crate) fn tell_repeated(endpoints: &[At<Endpoint>], problems: &mut Problems) {
+    let mut known = HashMap::new();
+    for endpoint in endpoints {
+        let address = endpoint.value.address.to_string();
+        let message = format!("the endpoint `{address}` is written twice");
+        if let Some(first) = known.insert(address, endpoint) {
+            let again = Diagnostic::error(message)
+                .at(endpoint)
+                .help("give it a `weight` instead");
+            problems.push(again.also(first, "here first"));
+        }
+    }
+}
+
 /// What endpoints speak.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Deserialize)]
 #[serde(rename_all = "snake_case")]
@@ -317,14 +332,14 @@ pub(crate) struct UpstreamTls {
 pub(crate) struct Queue {
     /// How many requests wait at most.
     pub(crate) size: NonZeroU32,
-    pub(crate) timeout: Period,
+    pub(crate) timeout: Span,
 }
 
 impl Default for Queue {
     fn default() -> Self {
         Self {
             size: NonZeroU32::MIN.saturating_add(99),
-            timeout: Period(Duration::from_secs(1)),
+            timeout: Span(Duration::from_secs(1)),
         }
     }
 }
@@ -334,16 +349,16 @@ impl Default for Queue {
 #[serde(default)]
 pub(crate) struct Ejection {
     /// How far the time grows that an endpoint is left out when it fails again and again.
-    pub(crate) max_fail_timeout: Option<At<Period>>,
+    pub(crate) max_fail_timeout: Option<At<Span>>,
     pub(crate) error_rate: Option<ErrorRate>,
     /// Answers that count as failures.
     pub(crate) statuses: Vec<StatusRange>,
     /// How many of the endpoints may be left out.
     pub(crate) max_ejected: Percent,
-    /// When fewer than this are well, all are asked.
-    pub(crate) panic_below: Percent,
-    /// Whether endpoints that are not well are asked when none is.
-    pub(crate) last_resort: bool,
+    /// When fewer than this are well, all are asked; never if not given.
+    pub(crate) panic_below: Option<At<Percent>>,
+    /// Whether endpoints that are not well are asked when none is; they are if not given.
+    pub(crate) last_resort: Option<At<bool>>,
 }
 
 impl Default for Ejection {
@@ -353,8 +368,8 @@ impl Default for Ejection {
             error_rate: None,
             statuses: Vec::new(),
             max_ejected: Percent::ALL,
-            panic_below: Percent::NONE,
-            last_resort: true,
+            panic_below: None,
+            last_resort: None,
         }
     }
 }
@@ -377,10 +392,10 @@ fn min_requests() -> NonZeroU32 {
 pub(crate) struct Breaker {
     pub(crate) error_rate: Percent,
     pub(crate) min_requests: NonZeroU32,
-    pub(crate) window: Period,
-    pub(crate) open_for: Period,
+    pub(crate) window: Span,
+    pub(crate) open_for: Span,
     /// How many requests try at once whether it is well again, and must all succeed.
-    pub(crate) probes: NonZeroU32,
+    pub(crate) probes: Probes,
     /// Answers that count as failures.
     pub(crate) statuses: Vec<StatusRange>,
 }
@@ -390,11 +405,27 @@ impl Default for Breaker {
         Self {
             error_rate: Percent::HALF,
             min_requests: min_requests(),
-            window: Period(Duration::from_secs(10)),
-            open_for: Period(Duration::from_secs(5)),
-            probes: NonZeroU32::MIN.saturating_add(2),
+            window: Span(Duration::from_secs(10)),
+            open_for: Span(Duration::from_secs(5)),
+            probes: Probes(3),
             statuses: vec![StatusRange::SERVER_ERRORS],
         }
+    }
+}
+
+/// From 1 to [`MOST_PROBES`].
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize)]
+#[serde(try_from = "NonZeroU32")]
+pub(crate) struct Probes(pub(crate) u32);
+
+impl TryFrom<NonZeroU32> for Probes {
+    type Error = String;
+
+    fn try_from(number: NonZeroU32) -> Result<Self, String> {
+        if number.get() > MOST_PROBES {
+            return Err(format!("expected at most {MOST_PROBES}, found {number}"));
+        }
+        Ok(Self(number.get()))
     }
 }
 
@@ -406,10 +437,10 @@ pub(crate) struct Retries {
     pub(crate) tries: NonZeroU32,
     pub(crate) on: Vec<Condition>,
     /// How long a try may be without an answer before another endpoint is asked.
-    pub(crate) timeout: Option<Period>,
+    pub(crate) timeout: Option<Span>,
     /// The pause before the first retry; it doubles, and is shortened at random.
-    pub(crate) backoff: Period,
-    pub(crate) max_backoff: Period,
+    pub(crate) backoff: Pause,
+    pub(crate) max_backoff: Pause,
     /// How many retries there may be for each request of the last ten seconds.
     pub(crate) budget: Percent,
     /// How many retries a second are always allowed.
@@ -422,8 +453,8 @@ impl Default for Retries {
             tries: NonZeroU32::MIN.saturating_add(2),
             on: vec![Condition::Connect, Condition::Reset],
             timeout: None,
-            backoff: Period(Duration::ZERO),
-            max_backoff: Period(Duration::from_secs(1)),
+            backoff: Pause(Duration::ZERO),
+            max_backoff: Pause(Duration::from_secs(1)),
             budget: Percent(0.2),
             min_per_second: 10,
         }
@@ -489,28 +520,28 @@ impl<'de> Deserialize<'de> for Condition {
 #[derive(Clone, Debug, Deserialize)]
 #[serde(default)]
 pub(crate) struct Timeouts {
-    pub(crate) connect: Period,
+    pub(crate) connect: Span,
     /// The TLS handshake.
-    pub(crate) handshake: Period,
+    pub(crate) handshake: Span,
     /// From the end of the request to the head of the answer; as `read` if not given.
-    pub(crate) first_byte: Option<Period>,
+    pub(crate) first_byte: Option<Span>,
     /// Between two pieces of an answer.
-    pub(crate) read: Period,
-    pub(crate) write: Period,
-    pub(crate) idle: Period,
+    pub(crate) read: Span,
+    pub(crate) write: Span,
+    pub(crate) idle: Span,
     /// Everything, with all tries; no limit if not given.
-    pub(crate) total: Option<Period>,
+    pub(crate) total: Option<Span>,
 }
 
 impl Default for Timeouts {
     fn default() -> Self {
         Self {
-            connect: Period(Duration::from_secs(5)),
-            handshake: Period(Duration::from_secs(5)),
+            connect: Span(Duration::from_secs(5)),
+            handshake: Span(Duration::from_secs(5)),
             first_byte: None,
-            read: Period(Duration::from_secs(30)),
-            write: Period(Duration::from_secs(30)),
-            idle: Period(Duration::from_secs(60)),
+            read: Span(Duration::from_secs(30)),
+            write: Span(Duration::from_secs(30)),
+            idle: Span(Duration::from_secs(60)),
             total: None,
         }
     }

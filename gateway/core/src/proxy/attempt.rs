@@ -47,8 +47,12 @@ pub(super) struct Tries {
     /// Whether it went well in the end, as far as the upstream is concerned.
     outcome: Option<bool>,
     websocket: bool,
+    /// The head of an answer has come in this try.
+    answered: bool,
     /// The answer that has come is not what we wait for: another endpoint is asked.
     rejected: bool,
+    /// A kept connection has turned out to be closed; the next one must not be another such.
+    renewed: bool,
     pub(super) session: session::Session,
 }
 
@@ -60,7 +64,7 @@ impl Tries {
 
 impl Drop for Tries {
     fn drop(&mut self) {
-        self.cluster.ended(self.admission, self.outcome);
+        self.settle();
     }
 }
 
@@ -90,7 +94,11 @@ pub(super) async fn peer(session: &mut Session, ctx: &mut Ctx) -> Result<Box<Htt
         );
         return Err(ctx.refuse(Reply::new(503).because(reason)));
     };
-    limit(&mut peer, tries);
+    limit(&mut peer, tries, !session.is_body_empty());
+    if tries.renewed {
+        // No connection is kept under a key that nobody had before.
+        peer.group_key = rand::random();
+    }
     tries.websocket = websocket;
     if websocket {
         peer.options.read_timeout = Some(UPGRADED_IDLE);
@@ -146,7 +154,9 @@ fn begin(session: &mut Session, ctx: &mut Ctx) -> Result<()> {
         admission,
         outcome: None,
         websocket: false,
+        answered: false,
         rejected: false,
+        renewed: false,
         cluster,
     });
     Ok(())
@@ -157,7 +167,11 @@ async fn pause(tries: &mut Tries) {
     // The place is for others meanwhile.
     tries.lease = None;
     tries.watchdog = None;
+    tries.answered = false;
     tries.rejected = false;
+    if tries.count == 0 {
+        return;
+    }
     let pause = tries.cluster.settings.retries.pause(tries.count);
     let pause = tries.due.map_or(pause, |due| pause.min(left(due)));
     if !pause.is_zero() {
@@ -175,7 +189,10 @@ async fn place(session: &mut Session, ctx: &mut Ctx) -> Result<()> {
     let key = cluster.settings.balance_key(&request);
     let session_key = cluster.settings.session_key(&request);
     let due = tries.due;
-    let mut pick = || {
+    let mut pick = |after_a_while: bool| {
+        if after_a_while {
+            tries.follow_changes();
+        }
         let want = Want {
             tried: &tries.tried,
             key,
@@ -185,14 +202,14 @@ async fn place(session: &mut Session, ctx: &mut Ctx) -> Result<()> {
         };
         tries.members.pick(&cluster.settings, want)
     };
-    let waits = cluster.settings.queue.is_some() && !cluster.shared.queue.is_empty();
-    let picked = if waits { Picked::Full } else { pick() };
+    let waits = cluster.settings.queue.is_some() && !cluster.queue.is_empty();
+    let picked = if waits { Picked::Full } else { pick(false) };
     let lease = match picked {
         Picked::Endpoint(lease) => Ok(lease),
         Picked::Nobody => Err("none of its endpoints may be asked now"),
         Picked::Full => {
             tokio::select! {
-                lease = wait(&cluster, due, &mut pick) => lease,
+                lease = wait(&cluster, due, || pick(true)) => lease,
                 gone = gone(session) => return Err(gone),
             }
         }
@@ -220,7 +237,7 @@ async fn place(session: &mut Session, ctx: &mut Ctx) -> Result<()> {
 async fn wait(
     cluster: &Cluster,
     due: Option<Instant>,
-    pick: &mut impl FnMut() -> Picked,
+    mut pick: impl FnMut() -> Picked,
 ) -> std::result::Result<Lease, &'static str> {
     let Some((size, timeout)) = cluster.settings.queue else {
         return Err("its endpoints have as many requests as they may");
@@ -231,7 +248,7 @@ async fn wait(
         Picked::Endpoint(lease) => Some(lease),
         Picked::Full | Picked::Nobody => None,
     };
-    let lease = cluster.shared.queue.wait(size, until.into(), free).await;
+    let lease = cluster.queue.wait(size, until.into(), free).await;
     lease.map_err(|turned| match turned {
         Turned::Full => "its endpoints have as many requests as they may, and its queue is full",
         Turned::TooLong => "no endpoint had room for the request in time",
@@ -253,8 +270,8 @@ async fn gone(session: &mut Session) -> Box<Error> {
 }
 
 /// Sets the times of this try. What Pingora can't tell apart on a connection that other requests
-/// share is one time there.
-fn limit(peer: &mut HttpPeer, tries: &mut Tries) {
+/// share is one time there, and holds for an upload and the answer together.
+fn limit(peer: &mut HttpPeer, tries: &mut Tries, uploads: bool) {
     let settings = &tries.cluster.settings;
     let now = Instant::now();
     tries.try_due = settings.retries.timeout.map(|timeout| now + timeout);
@@ -268,8 +285,13 @@ fn limit(peer: &mut HttpPeer, tries: &mut Tries) {
     shorten(&mut peer.options.connection_timeout, left);
     shorten(&mut peer.options.total_connection_timeout, left);
     if settings.shares_connections() {
-        let first = settings.first_byte().unwrap_or(left);
-        shorten(&mut peer.options.read_timeout, left.min(first));
+        let most = if uploads { tries.due } else { Some(soonest) };
+        for most in [most.map(self::left), settings.first_byte()]
+            .into_iter()
+            .flatten()
+        {
+            shorten(&mut peer.options.read_timeout, most);
+        }
     }
 }
 
@@ -282,8 +304,8 @@ pub(super) fn connected(session: &mut Session, descriptor: std::os::fd::RawFd, c
     let Some(tries) = &mut ctx.tries else { return };
     let settings = &tries.cluster.settings;
     let watched = tries.first_byte().is_some() || tries.try_due.is_some() || tries.due.is_some();
-    // To end a connection that others share would end their requests too.
-    if !watched || settings.shares_connections() {
+    // To end a connection that others share would end their requests too. A WebSocket has its own.
+    if !watched || (settings.shares_connections() && !tries.websocket) {
         return;
     }
     tries.watchdog = Watchdog::of(descriptor);
@@ -297,6 +319,10 @@ pub(super) fn connected(session: &mut Session, descriptor: std::os::fd::RawFd, c
 impl Tries {
     /// The whole body was sent. However long that took, the time of the try begins now.
     pub(super) fn uploaded(&mut self) {
+        if self.answered {
+            return;
+        }
+        self.began = clock::now();
         let timeout = self.cluster.settings.retries.timeout;
         self.try_due = timeout.map(|timeout| Instant::now() + timeout);
         self.sent();
@@ -325,9 +351,37 @@ impl Tries {
     /// The head of the answer is there. A connection that becomes another protocol's has all the time
     /// there is.
     fn answered(&mut self, upgraded: bool) {
+        self.answered = true;
+        if self.websocket && !upgraded {
+            return self.heard();
+        }
         if let Some(watchdog) = &mut self.watchdog {
             watchdog.set(self.due.filter(|_| !upgraded));
         }
+    }
+
+    /// A piece of an answer has come. Who only pretends to want a WebSocket waits no longer for the next
+    /// one than others do.
+    pub(super) fn heard(&mut self) {
+        if !self.websocket {
+            return;
+        }
+        let read = self.cluster.settings.transport.timeouts.read.0;
+        let due = earlier(Some(Instant::now() + read), self.due);
+        if let Some(watchdog) = &mut self.watchdog {
+            watchdog.set(due);
+        }
+    }
+
+    /// The connection is about to be another request's.
+    pub(super) fn release(&mut self) {
+        self.watchdog = None;
+    }
+
+    /// Tells the upstream how the request has ended, once.
+    fn settle(&mut self) {
+        let admission = std::mem::replace(&mut self.admission, Admission::UNASKED);
+        self.cluster.ended(admission, self.outcome.take());
     }
 
     /// Whether the time of this try is over.
@@ -356,6 +410,19 @@ impl Tries {
             && self.members.has_untried(settings, &self.tried)
             && !self.is_over()
             && self.cluster.may_retry(clock::now())
+    }
+
+    /// Looks at the endpoints that there are now, as long as none was tried: the numbers of those that
+    /// were are of the endpoints that there were then.
+    fn follow_changes(&mut self) {
+        let members = self.cluster.members();
+        if self.count > 0 || !self.tried.is_empty() || Arc::ptr_eq(&members, &self.members) {
+            return;
+        }
+        let home = self.session.endpoint;
+        self.session.endpoint =
+            home.and_then(|home| members.of_name(&self.members.endpoint(home).name));
+        self.members = members;
     }
 
     /// Counts the endpoint of this try as one that was not tried.
@@ -389,6 +456,10 @@ pub(super) fn answered(session: &mut Session, status: StatusCode, ctx: &mut Ctx)
     }
     tries.outcome = Some(!settings.breaks(status));
     tries.rejected = settings.retries.on_status(status) && repeatable && tries.may_go_on();
+    if !tries.rejected {
+        // Now, and not at the end of what may be an endless body.
+        tries.settle();
+    }
     !tries.rejected
 }
 
@@ -420,8 +491,8 @@ pub(super) fn not_connected(ctx: &mut Ctx, peer: &HttpPeer, mut error: Box<Error
 /// Another endpoint is tried if the method is idempotent (RFC 9110, 9.2.2) or the route says that it
 /// does not matter, the whole body can be sent again, and the client has seen nothing. After a
 /// time-out only if the upstream says so: the endpoint may be busy with the request, and others would
-/// be next. An old connection from the pool that turns out to be closed says nothing about the
-/// endpoint, and is no try if there is another.
+/// be next. A connection from the pool that turns out to be closed says nothing about the endpoint, and
+/// is no try; but only once, since an endpoint may also close connections because of the request.
 pub(super) fn broken(
     session: &mut Session,
     ctx: &mut Ctx,
@@ -430,7 +501,7 @@ pub(super) fn broken(
 ) -> Box<Error> {
     let uploading = !session.is_body_done();
     let bitten = bitten(ctx);
-    if uploading && bitten.is_none() && is_silence(&error) {
+    if uploading && !awaits_permission(session) && bitten.is_none() && is_silence(&error) {
         // The endpoint waits for the client, as we do.
         let why = "the client has paused in its body for longer than the endpoint may be silent";
         return ctx.refuse(Reply::new(408).because(why));
@@ -455,10 +526,11 @@ pub(super) fn broken(
         error.etype(),
         ErrorType::ReadTimedout | ErrorType::WriteTimedout
     );
-    let stale = reused && unseen && !timed_out;
+    let stale = reused && unseen && !timed_out && !tries.renewed;
     if stale && repeatable {
         tries.count -= 1;
         tries.untry();
+        tries.renewed = true;
         error.set_retry(true);
         return error;
     }
@@ -476,6 +548,12 @@ pub(super) fn broken(
     let again = condition && repeatable && tries.may_go_on();
     error.set_retry(again);
     error
+}
+
+/// Whether the client waits for `100 Continue` before it sends its body (RFC 9110, 10.1.1), which is for
+/// the endpoint to say.
+fn awaits_permission(session: &Session) -> bool {
+    session.body_bytes_read() == 0 && session.req_header().headers.contains_key(header::EXPECT)
 }
 
 /// Whether an endpoint has said nothing for too long.

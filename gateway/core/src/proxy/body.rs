@@ -20,11 +20,11 @@ pub(super) fn request(
         // An empty piece holds data back; none at all would end the body.
         *body = Some(edited.map_err(|error| ctx.refuse(Reply::from(error)))?);
     }
-    // An empty last piece would be written as a second terminator of a chunked body, and the bytes
-    // be taken for the beginning of the next answer on that connection.
     if end && let Some(tries) = &mut ctx.tries {
         tries.uploaded();
     }
+    // An empty last piece would be written as a second terminator of a chunked body, and the bytes
+    // be taken for the beginning of the next answer on that connection.
     if end && body.as_ref().is_some_and(Bytes::is_empty) {
         *body = None;
     }
@@ -38,12 +38,18 @@ pub(super) fn response(
     end: bool,
     ctx: &mut Ctx,
 ) -> Result<()> {
-    if let Some(tries) = &ctx.tries
-        && tries.is_cut()
+    if let Some(tries) = &mut ctx.tries
         && !session.was_upgraded()
     {
-        let why = "the time for the whole request is over";
-        return Err(Error::explain(ErrorType::ReadTimedout, why).into_up());
+        if tries.is_cut() {
+            let why = "the time for the whole request is over";
+            return Err(Error::explain(ErrorType::ReadTimedout, why).into_up());
+        }
+        if end {
+            tries.release();
+        } else {
+            tries.heard();
+        }
     }
     if ctx.exchange.response_edits.is_empty() || session.was_upgraded() {
         return Ok(());

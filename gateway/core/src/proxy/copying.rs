@@ -1,9 +1,9 @@
 //! When a request is copied for its route's mirror.
 
-use std::sync::Arc;
+use std::{net::SocketAddr, sync::Arc};
 
 use bytes::Bytes;
-use http::header::HOST;
+use http::{StatusCode, header::HOST};
 use log::debug;
 use pingora::http::RequestHeader;
 use pingora_proxy::Session;
@@ -11,12 +11,12 @@ use pingora_proxy::Session;
 use super::{
     ctx::Ctx,
     depart,
-    mirror::{Connections, Copy},
+    mirror::{Connections, Copy, Keys, Lost, Outcome},
 };
 use crate::{
     config::HostPolicy,
     snapshot::Target,
-    upstream::{Picked, Want, clock},
+    upstream::{Cluster, Lease, Picked, Want, breaker::Admission, clock},
 };
 
 /// Begins a copy of a request that is about to be sent, if its route has a mirror, chance wills, and
@@ -48,7 +48,12 @@ pub(super) fn begin(
     {
         return;
     }
-    ctx.copy = Copy::new(head, mirror);
+    let asks = (session.req_header().as_ref(), &ctx.exchange);
+    let keys = Keys {
+        balance: cluster.settings.balance_key(&asks),
+        session: cluster.settings.session_key(&asks),
+    };
+    ctx.copy = Copy::new(head, mirror).map(|copy| copy.with(keys));
     // Nothing more will come.
     if session.is_body_empty() {
         send(ctx, connections);
@@ -71,40 +76,120 @@ pub(super) fn body(
     }
 }
 
+/// Sends the copy, if it is whole, not too many are under way, and the mirror may be asked. In this
+/// order: a place, and the one trial of an endpoint that was left out, are not for a copy that is lost.
 fn send(ctx: &mut Ctx, connections: &Arc<Connections>) {
     let Target::Upstream(forward) = &ctx.route.target else {
         return;
     };
-    let (Some(mut copy), Some((cluster, mirror))) = (ctx.copy.take(), &forward.mirror) else {
+    let (Some(copy), Some((cluster, mirror))) = (ctx.copy.take(), &forward.mirror) else {
         return;
     };
     ctx.copy_wanted = Some(false);
-    let want = Want {
-        tried: &[],
-        key: None,
-        session_key: None,
-        session: None,
-        now: clock::now(),
+    let keys = copy.keys;
+    let mut ready = match copy.ready(mirror) {
+        Ok(ready) => ready,
+        Err(lost) => return debug!("copy lost: upstream={} reason={lost}", cluster.name),
     };
-    let picked = cluster.members().pick(&cluster.settings, want);
-    let Picked::Endpoint(lease) = picked else {
+    let Some(errand) = Errand::begin(cluster, keys) else {
+        return debug!(
+            "copy lost: upstream={} reason=it may not be asked",
+            cluster.name
+        );
+    };
+    let Some(peer) = errand.lease.peer() else {
         return;
     };
-    let Some(peer) = lease.peer() else { return };
-    if depart::host(copy.head(), cluster, Some(&lease)).is_err() {
+    if depart::host(ready.head(), cluster, Some(&errand.lease)).is_err() {
         return;
     }
-    let (cluster, began) = (Arc::clone(cluster), clock::now());
-    copy.send(mirror, connections, peer, move |outcome| match outcome {
-        Ok(status) if cluster.settings.is_failure(status) => {
-            cluster.failed(&lease, began, &status.as_u16());
+    let at = peer._address.as_inet().copied();
+    ready.send(connections, peer, move |outcome| errand.end(at, outcome));
+}
+
+/// What a copy has to do with its upstream. The breaker is told when this is dropped.
+struct Errand {
+    cluster: Arc<Cluster>,
+    lease: Lease,
+    began: u64,
+    admitted: Admitted,
+}
+
+/// That the breaker has let a copy pass.
+struct Admitted {
+    cluster: Arc<Cluster>,
+    admission: Admission,
+    /// Whether it went well, as far as the upstream is concerned.
+    outcome: Option<bool>,
+}
+
+impl Drop for Admitted {
+    fn drop(&mut self) {
+        self.cluster.ended(self.admission, self.outcome);
+    }
+}
+
+impl Errand {
+    /// Takes a place at an endpoint, if there is one and the breaker lets the copy pass. Nobody waits.
+    fn begin(cluster: &Arc<Cluster>, keys: Keys) -> Option<Self> {
+        let now = clock::now();
+        let admission = cluster.admit(now);
+        if matches!(admission, Admission::Refused { .. }) {
+            return None;
         }
-        Ok(_) => cluster.succeeded(&lease, began),
-        Err(lost) => {
-            debug!("copy lost: upstream={} reason={lost}", cluster.name);
-            if lost.is_failure() {
-                cluster.failed(&lease, began, &lost);
-            }
+        let admitted = Admitted {
+            cluster: Arc::clone(cluster),
+            admission,
+            outcome: None,
+        };
+        let want = Want {
+            tried: &[],
+            key: keys.balance,
+            session_key: keys.session,
+            session: None,
+            now,
+        };
+        match cluster.members().pick(&cluster.settings, want) {
+            Picked::Endpoint(lease) => Some(Self {
+                cluster: Arc::clone(cluster),
+                lease,
+                began: now,
+                admitted,
+            }),
+            Picked::Full | Picked::Nobody => None,
         }
-    });
+    }
+
+    /// Notes what became of the copy that was sent to this address.
+    fn end(mut self, at: Option<SocketAddr>, outcome: Outcome) {
+        match outcome {
+            Ok(status) => self.answered(status),
+            Err(lost) => self.lost(at, &lost),
+        }
+    }
+
+    fn answered(&mut self, status: StatusCode) {
+        let settings = &self.cluster.settings;
+        self.admitted.outcome = Some(!settings.breaks(status));
+        if settings.is_failure(status) {
+            let reason = format_args!("it has answered {}", status.as_u16());
+            self.cluster.failed(&self.lease, self.began, &reason);
+        } else {
+            self.cluster.succeeded(&self.lease, self.began);
+        }
+    }
+
+    fn lost(&mut self, at: Option<SocketAddr>, lost: &Lost) {
+        let cluster = &self.cluster;
+        debug!("copy lost: upstream={} reason={lost}", cluster.name);
+        let unconnected = matches!(lost, Lost::Unconnected(_));
+        // The next one is sent to another address of the same name.
+        let elsewhere = at
+            .filter(|_| unconnected)
+            .is_some_and(|at| cluster.unreachable(self.lease.endpoint(), at));
+        if lost.is_failure() && !elsewhere {
+            self.admitted.outcome = Some(false);
+            cluster.failed(&self.lease, self.began, lost);
+        }
+    }
 }

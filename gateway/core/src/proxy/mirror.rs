@@ -4,7 +4,7 @@
 //! it is told to whoever counts, and to nobody else: no client waits for a mirror, or sees that there
 //! is one.
 
-use std::{fmt, sync::Arc};
+use std::{fmt, sync::Arc, time::Duration};
 
 use bytes::{Bytes, BytesMut};
 use http::{
@@ -19,7 +19,7 @@ use pingora::{
     protocols::http::client::HttpSession,
     upstreams::peer::{HttpPeer, Peer},
 };
-use tokio::time::timeout;
+use tokio::{sync::OwnedSemaphorePermit, time::timeout};
 
 use crate::snapshot::shaping::Mirror;
 
@@ -30,6 +30,21 @@ pub(super) struct Connections(Connector);
 pub(super) struct Copy {
     head: RequestHeader,
     body: Body,
+    pub(super) keys: Keys,
+}
+
+/// What of the request decides about the endpoint of its copy.
+#[derive(Clone, Copy, Debug, Default)]
+pub(super) struct Keys {
+    pub(super) balance: Option<u64>,
+    pub(super) session: Option<u64>,
+}
+
+/// A copy that is whole, and may be sent.
+pub(super) struct Ready {
+    request: Request,
+    permit: OwnedSemaphorePermit,
+    limit: Duration,
 }
 
 enum Body {
@@ -55,13 +70,18 @@ pub(super) enum Lost {
     Busy,
     /// The time was over.
     TimedOut,
+    /// There was no connection; nothing was sent.
+    Unconnected(Box<Error>),
     Failed(Box<Error>),
 }
 
 impl Lost {
     /// Whether the endpoint is to blame.
     pub(super) fn is_failure(&self) -> bool {
-        matches!(self, Self::TimedOut | Self::Failed(_))
+        matches!(
+            self,
+            Self::TimedOut | Self::Unconnected(_) | Self::Failed(_)
+        )
     }
 }
 
@@ -72,7 +92,7 @@ impl fmt::Display for Lost {
             Self::Incomplete => f.write_str("body incomplete"),
             Self::Busy => f.write_str("too many under way"),
             Self::TimedOut => f.write_str("timed out"),
-            Self::Failed(error) => f.write_str(error.etype().as_str()),
+            Self::Unconnected(error) | Self::Failed(error) => f.write_str(error.etype().as_str()),
         }
     }
 }
@@ -96,12 +116,16 @@ impl Copy {
             let bytes = BytesMut::new();
             Body::Kept { bytes, limit }
         };
-        Some(Self { head, body })
+        Some(Self {
+            head,
+            body,
+            keys: Keys::default(),
+        })
     }
 
-    /// The head as the mirror is sent it.
-    pub(super) fn head(&mut self) -> &mut RequestHeader {
-        &mut self.head
+    /// The same copy with what decides about its endpoint.
+    pub(super) fn with(self, keys: Keys) -> Self {
+        Self { keys, ..self }
     }
 
     /// Keeps a piece of the body; all of it is given up when it gets too large.
@@ -119,30 +143,46 @@ impl Copy {
         bytes.extend_from_slice(piece);
     }
 
-    /// Sends the copy, beside what is under way, and tells the outcome. To be called when the body has
-    /// come to its end: a copy that is dropped before is never seen by the mirror.
+    /// Takes a place among the copies under way. To be called when the body has come to its end: a copy
+    /// that is dropped before is never seen by the mirror.
+    ///
+    /// # Errors
+    ///
+    /// It can't be sent whatever the mirror's endpoints say.
+    pub(super) fn ready(self, mirror: &Mirror) -> Result<Ready, Lost> {
+        let request = Request::of(self)?;
+        let permit = Arc::clone(&mirror.permits).try_acquire_owned();
+        Ok(Ready {
+            request,
+            permit: permit.map_err(|_| Lost::Busy)?,
+            limit: mirror.timeout,
+        })
+    }
+}
+
+impl Ready {
+    /// The head as the mirror is sent it.
+    pub(super) fn head(&mut self) -> &mut RequestHeader {
+        &mut self.request.head
+    }
+
+    /// Sends the copy, beside what is under way, and tells the outcome.
     pub(super) fn send(
         self,
-        mirror: &Mirror,
         connections: &Arc<Connections>,
         peer: Box<HttpPeer>,
         tell: impl FnOnce(Outcome) + Send + 'static,
     ) {
-        let request = match Request::of(self) {
-            Ok(request) => request,
-            Err(lost) => return tell(Err(lost)),
-        };
-        let Ok(permit) = Arc::clone(&mirror.permits).try_acquire_owned() else {
-            return tell(Err(Lost::Busy));
-        };
         let connections = Arc::clone(connections);
-        let limit = mirror.timeout;
+        let Self {
+            request,
+            permit,
+            limit,
+        } = self;
         tokio::spawn(async move {
             // The time-out drops the exchange, and with it the connection.
-            let outcome = match timeout(limit, connections.exchange(&request, &peer)).await {
-                Ok(outcome) => outcome.map_err(Lost::Failed),
-                Err(_) => Err(Lost::TimedOut),
-            };
+            let exchange = timeout(limit, connections.exchange(&request, &peer)).await;
+            let outcome = exchange.unwrap_or(Err(Lost::TimedOut));
             drop(permit);
             tell(outcome);
         });
@@ -158,7 +198,7 @@ struct Request {
 impl Request {
     /// The request, with the length of its body instead of whatever framed it before.
     fn of(copy: Copy) -> Result<Self, Lost> {
-        let Copy { mut head, body } = copy;
+        let Copy { mut head, body, .. } = copy;
         let Body::Kept { bytes, .. } = body else {
             return Err(Lost::TooLarge);
         };
@@ -251,9 +291,10 @@ impl Connections {
     ///
     /// A kept connection may have been closed by the other side just now, which says nothing about it:
     /// then the request is sent again over another, if it may be repeated.
-    async fn exchange(&self, request: &Request, peer: &HttpPeer) -> Result<StatusCode> {
+    async fn exchange(&self, request: &Request, peer: &HttpPeer) -> Outcome {
         loop {
-            let (mut session, reused) = self.0.get_http_session(peer).await?;
+            let connected = self.0.get_http_session(peer).await;
+            let (mut session, reused) = connected.map_err(Lost::Unconnected)?;
             match converse(&mut session, request, peer).await {
                 Ok(status) => {
                     self.release(session, peer).await;
@@ -263,7 +304,7 @@ impl Connections {
                     session.shutdown().await;
                     let unanswered = session.response_header().is_none();
                     if !(reused && unanswered && request.head.method.is_idempotent()) {
-                        return Err(error);
+                        return Err(Lost::Failed(error));
                     }
                 }
             }
@@ -326,10 +367,7 @@ async fn final_status(session: &mut HttpSession) -> Result<StatusCode> {
 
 #[cfg(test)]
 mod tests {
-    use std::{
-        net::SocketAddr,
-        time::{Duration, Instant},
-    };
+    use std::{net::SocketAddr, time::Instant};
 
     use tokio::{
         io::{AsyncReadExt, AsyncWriteExt},
@@ -441,9 +479,11 @@ mod tests {
     ) -> oneshot::Receiver<Outcome> {
         let (tell, told) = oneshot::channel();
         let peer = Box::new(HttpPeer::new(address, false, String::new()));
-        copy.send(mirror, connections, peer, |outcome| {
-            assert!(tell.send(outcome).is_ok(), "the test waits for it");
-        });
+        let tell = |outcome| assert!(tell.send(outcome).is_ok(), "the test waits for it");
+        match copy.ready(mirror) {
+            Ok(ready) => ready.send(connections, peer, tell),
+            Err(lost) => tell(Err(lost)),
+        }
         told
     }
 
@@ -652,7 +692,10 @@ mod tests {
         for address in [nobody, silent, garbage] {
             let copy = copy(head("GET", &[]), &mirror, &[]);
             let outcome = send(copy, &mirror, &connections, address).await.unwrap();
-            assert!(matches!(outcome, Err(Lost::Failed(_))), "{outcome:?}");
+            let lost = outcome.unwrap_err();
+            assert!(lost.is_failure());
+            let unconnected = matches!(lost, Lost::Unconnected(_));
+            assert_eq!(unconnected, address == nobody, "{lost:?}");
         }
         assert_eq!(mirror.permits.available_permits(), 256);
     }

@@ -195,6 +195,9 @@ impl ProxyHttp for Proxy {
     }
 
     async fn logging(&self, session: &mut Session, error: Option<&Error>, ctx: &mut Self::CTX) {
+        if let Some(tries) = &mut ctx.tries {
+            tries.release();
+        }
         record::write(session, error, ctx);
     }
 

@@ -35,7 +35,7 @@ pub(super) fn find(request: &RequestHeader, cluster: &Cluster, members: &Members
         }
         Sticky::Hash(_) => return none,
     };
-    let (Some(text), Some(key)) = (text, cluster.session_key()) else {
+    let (Some(text), Some(key)) = (text, cluster.signing_key()) else {
         return none;
     };
     let now = now();
@@ -48,7 +48,8 @@ pub(super) fn find(request: &RequestHeader, cluster: &Cluster, members: &Members
     }
 }
 
-/// Tells the client where its session is now, if that is news to it.
+/// Tells the client where its session is now, if that is news to it. A session whose endpoint was only
+/// busy has not moved, though its request was served elsewhere.
 pub(super) fn tell(
     response: &mut ResponseHeader,
     tries: &Tries,
@@ -57,11 +58,15 @@ pub(super) fn tell(
     let (Some(sticky), Some(lease)) = (&tries.cluster.settings.sticky, tries.lease()) else {
         return Ok(());
     };
-    let known = tries.session.endpoint == Some(lease.number()) && !tries.session.stale;
-    let Some(key) = tries.cluster.session_key().filter(|_| !known) else {
+    let (settings, members) = (&tries.cluster.settings, lease.members());
+    let old = tries.session.endpoint;
+    let stays = old.filter(|number| members.endpoint(*number).keeps_sessions(settings));
+    let home = stays.unwrap_or_else(|| lease.number());
+    let known = old == Some(home) && !tries.session.stale;
+    let Some(key) = tries.cluster.signing_key().filter(|_| !known) else {
         return Ok(());
     };
-    let token = key.token(key.id(&lease.endpoint().name), now());
+    let token = key.token(key.id(&members.endpoint(home).name), now());
     match sticky {
         Sticky::Cookie(cookie, _) => {
             response.append_header(SET_COOKIE, cookie.value(&token, exchange.scheme))?;

@@ -8,7 +8,7 @@
 //! | `GET /` | lists the calls |
 //! | `GET /healthz` | 200 while the gateway serves, 503 when it is stopping |
 //! | `GET /upstreams` | `{ upstreams: [...] }`, each as below |
-//! | `GET /upstreams/{upstream}` | `name`, `balance`, `breaker`, `queue`, `source`, `changed`, `endpoints` |
+//! | `GET /upstreams/{upstream}` | `name`, `balance`, `breaker`, `queue`, `source`, `changed`, `removed`, `endpoints` |
 //! | `POST /upstreams/{upstream}/endpoints` | adds an endpoint as the YAML has it: 201, or 409 if it is there |
 //! | `PATCH /upstreams/{upstream}/endpoints/{endpoint}` | changes `weight`, `max_connections` (0: that of the upstream), `state` (`up`, `drain`, `maintenance`) |
 //! | `DELETE /upstreams/{upstream}/endpoints/{endpoint}` | removes it: 204; its requests under way end normally |

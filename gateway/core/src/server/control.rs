@@ -123,8 +123,8 @@ impl ServiceWithDependents for Control {
             Err(error) => return error!("SIGHUP can't be received: reason={error}"),
         };
         let gateway = self.live.pin();
-        gateway.enter_service();
         first_pass(&gateway.clusters, &gateway.resolver).await;
+        gateway.enter_service();
         drop(gateway);
         let first = std::mem::take(self.first.get_mut().unwrap_or_else(PoisonError::into_inner));
         let mut running = self.start(first);

@@ -4,7 +4,7 @@ use std::{
     fmt,
     net::SocketAddr,
     num::NonZeroU32,
-    sync::{Arc, OnceLock},
+    sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError},
     time::Duration,
 };
 
@@ -36,6 +36,8 @@ pub(crate) struct Cluster {
     pub(crate) name: Arc<str>,
     pub(crate) settings: Settings,
     pub(crate) shared: Arc<Shared>,
+    /// Of its own: who waits for the endpoints of another configuration must not hold up those who come now.
+    pub(crate) queue: Arc<Queue>,
     pub(crate) source: Option<Arc<dyn Source>>,
     pub(crate) check: Option<Arc<Check>>,
     members: ArcSwap<Members>,
@@ -43,6 +45,10 @@ pub(crate) struct Cluster {
     roster: Arc<Roster>,
     resources: Resources,
     changed: watch::Sender<()>,
+    /// Set when it takes the place of the cluster before. Until then it changes nothing that both share.
+    in_force: OnceLock<()>,
+    /// What it has found before it was in force. Behind a lock that no request takes.
+    early: Mutex<Option<Vec<Found>>>,
 }
 
 /// What holds for all endpoints of a cluster.
@@ -214,7 +220,6 @@ impl Retries {
 pub(crate) struct Shared {
     pub(crate) primary: Arc<Turn>,
     pub(crate) backup: Arc<Turn>,
-    pub(crate) queue: Queue,
     pub(crate) breaker: Breaker,
     pub(crate) budget: Budget,
     /// What signs tokens where no secret is configured.
@@ -228,18 +233,29 @@ impl Cluster {
     pub(crate) fn new(plan: Plan, resources: &Resources) -> Self {
         let shared = resources.shared(&plan.name, Shared::default);
         let roster = resources.shared(&plan.name, Roster::default);
-        let nobody = Members::new(&plan.name, Vec::new(), &plan.settings, &shared);
+        let queue = Arc::new(Queue::default());
+        let nobody = Vec::new();
+        let nobody = Members::new(
+            &plan.name,
+            nobody,
+            &plan.settings,
+            &shared,
+            Arc::clone(&queue),
+        );
         let cluster = Self {
             members: ArcSwap::from_pointee(nobody),
             name: plan.name.into(),
             settings: plan.settings,
             shared,
+            queue,
             source: plan.source,
             check: plan.check,
             written: plan.written,
             roster,
             resources: resources.clone(),
             changed: watch::Sender::new(()),
+            in_force: OnceLock::new(),
+            early: Mutex::default(),
         };
         cluster.rebuild(&cluster.roster.open());
         cluster
@@ -306,7 +322,7 @@ impl Cluster {
     }
 
     /// What signs the tokens of sessions; nothing where they have none.
-    pub(crate) fn session_key(&self) -> Option<&sticky::Key> {
+    pub(crate) fn signing_key(&self) -> Option<&sticky::Key> {
         let sticky = self.settings.sticky.as_ref()?;
         sticky.key(&self.shared, &self.name)
     }
@@ -318,21 +334,45 @@ impl Cluster {
 
     /// Takes the place of the cluster of the same name in the configuration before.
     pub(crate) fn enter_service(&self) {
-        if self.settings.live_changes == LiveChanges::Forget {
-            self.roster.open().forget_changes();
-        }
-        self.update(|_| {});
+        self.in_force.get_or_init(|| ());
+        let early = self.early().take();
+        self.update(|book| {
+            if self.settings.live_changes == LiveChanges::Forget {
+                book.forget_changes();
+            }
+            if let Some(found) = early {
+                self.note(book, found);
+            }
+        });
     }
 
-    /// Tells what discovery has found.
+    /// Tells what discovery has found. Before the cluster is in force it keeps that to itself: the
+    /// cluster before, which may stay, goes by the book.
     pub(crate) fn found(&self, found: Vec<Found>) {
+        if self.in_force.get().is_some() {
+            return self.update(|book| self.note(book, found));
+        }
+        *self.early() = Some(found);
+        self.rebuild(&self.roster.open());
+    }
+
+    fn note(&self, book: &mut Book, found: Vec<Found>) {
         let source = self.source.as_ref().map(|source| source.describe());
-        self.update(|book| book.found = source.map(|source| (source, found)));
+        book.found = source.map(|source| (source, found));
+    }
+
+    fn early(&self) -> MutexGuard<'_, Option<Vec<Found>>> {
+        self.early.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     /// Whether an operator has changed what the configuration and discovery say.
     pub(crate) fn is_changed(&self) -> bool {
         !self.roster.open().is_untouched()
+    }
+
+    /// The names of the endpoints that an operator has removed, in the order of that.
+    pub(crate) fn removed(&self) -> Vec<String> {
+        self.roster.open().removed.iter().cloned().collect()
     }
 
     /// Changes which endpoints there are, or what is said of them.
@@ -348,10 +388,15 @@ impl Cluster {
     /// Builds the members anew.
     fn rebuild(&self, book: &Book) {
         let source = self.source.as_ref().map(|source| source.describe());
-        let listed = book.apply(&self.written, source.as_deref());
+        let early = self.early();
+        let found = early
+            .as_deref()
+            .unwrap_or_else(|| book.found_by(source.as_deref()));
+        let listed = book.apply(&self.written, found);
         let endpoints = listed.into_iter().take(MOST);
         let endpoints = endpoints.map(|listed| self.endpoint(listed)).collect();
-        let members = Members::new(&self.name, endpoints, &self.settings, &self.shared);
+        let queue = Arc::clone(&self.queue);
+        let members = Members::new(&self.name, endpoints, &self.settings, &self.shared, queue);
         self.members.store(Arc::new(members));
     }
 
@@ -402,11 +447,15 @@ impl Cluster {
 
     /// Whether a request may ask this upstream now. Called once for each.
     pub(crate) fn admit(&self, now: u64) -> Admission {
-        self.shared.budget.request(now);
-        match &self.settings.breaker {
+        let admission = match &self.settings.breaker {
             Some(breaker) => self.shared.breaker.admit(&breaker.rules, now),
             None => Admission::UNASKED,
+        };
+        // Who is refused pays for no retry.
+        if !matches!(admission, Admission::Refused { .. }) {
+            self.shared.budget.request(now);
         }
+        admission
     }
 
     /// Notes how a request that was admitted has ended; without an outcome its client has left.

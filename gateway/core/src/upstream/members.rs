@@ -16,8 +16,9 @@ use smallvec::SmallVec;
 use super::{
     balance::{Field, Member, Policy, Tier},
     cluster::{Settings, Shared},
-    endpoint::State,
+    endpoint::{State, Verdict},
     peer,
+    queue::Queue,
     roster::{Location, Origin},
     sticky::Id,
 };
@@ -49,7 +50,7 @@ pub(crate) struct Members {
     /// By what their tokens name them.
     by_id: HashMap<Id, u16>,
     census: Census,
-    shared: Arc<Shared>,
+    queue: Arc<Queue>,
 }
 
 /// The endpoints that a request was sent to already.
@@ -95,7 +96,7 @@ impl Lease {
         self.members.endpoint(self.number)
     }
 
-    pub(super) fn members(&self) -> &Arc<Members> {
+    pub(crate) fn members(&self) -> &Arc<Members> {
         &self.members
     }
 
@@ -112,7 +113,7 @@ impl Lease {
 impl Drop for Lease {
     fn drop(&mut self) {
         self.endpoint().state.load.leave();
-        self.members.shared.queue.freed();
+        self.members.queue.freed();
     }
 }
 
@@ -135,7 +136,8 @@ impl Members {
         upstream: &str,
         endpoints: Vec<Endpoint>,
         settings: &Settings,
-        shared: &Arc<Shared>,
+        shared: &Shared,
+        queue: Arc<Queue>,
     ) -> Self {
         let tier = |backup: bool, policy: Policy| {
             let members: Vec<_> = endpoints
@@ -179,13 +181,20 @@ impl Members {
             rings,
             by_id,
             census: Census::default(),
-            shared: Arc::clone(shared),
+            queue,
         }
     }
 
     /// The endpoint of this number.
     pub(crate) fn endpoint(&self, number: u16) -> &Endpoint {
         &self.endpoints[usize::from(number)]
+    }
+
+    /// The endpoint of this name.
+    pub(crate) fn of_name(&self, name: &str) -> Option<u16> {
+        let mut numbered = self.endpoints.iter().zip(0..);
+        let found = numbered.find(|(endpoint, _)| *endpoint.name == *name);
+        found.map(|(_, number)| number)
     }
 
     /// The endpoint that a token names.
@@ -203,7 +212,8 @@ impl Members {
 
     /// An endpoint for a request.
     ///
-    /// That of its session, if it may serve. Then those that are well and were not tried, the backups
+    /// That of its session, if it may serve; a request waits for it where the upstream has a queue, and
+    /// is served elsewhere this once where it has none. Then those that are well and were not tried, the backups
     /// after the others. If none is, or too few are, any that was not tried; at last one that was.
     pub(crate) fn pick(self: &Arc<Self>, settings: &Settings, want: Want<'_>) -> Picked {
         let full = Cell::new(false);
@@ -220,12 +230,14 @@ impl Members {
                 number,
             })
         };
-        if let Some(number) = want.session
-            && field(Level::Session).usable(number)
-        {
-            return lease(number);
+        if let Some(number) = want.session {
+            if field(Level::Session).usable(number) {
+                return lease(number);
+            }
+            if full.take() && settings.queue.is_some() {
+                return Picked::Full;
+            }
         }
-        full.set(false);
         for level in self.levels(settings, want) {
             let field = field(*level);
             let tiers = match (&self.rings, want.session_key) {
@@ -326,8 +338,11 @@ impl Field for Candidates<'_> {
             return false;
         }
         if !endpoint.state.load.try_enter(endpoint.max_connections) {
-            let careful = matches!(self.level, Level::Well | Level::Session);
-            let would_serve = !careful || endpoint.state.is_well(&self.settings.patience);
+            let would_serve = match self.level {
+                Level::Well => endpoint.state.is_well(&self.settings.patience),
+                Level::Session => endpoint.keeps_sessions(self.settings),
+                Level::Any | Level::Again => true,
+            };
             self.full.set(self.full.get() || would_serve);
             return false;
         }
@@ -400,6 +415,13 @@ impl Endpoint {
             self.state.is_well(&settings.patience)
         };
         willing && self.is_reachable() && (!full || settings.queue.is_some())
+    }
+
+    /// Whether its sessions stay, though it may have no room for them just now. Changes nothing.
+    pub(crate) fn keeps_sessions(&self, settings: &Settings) -> bool {
+        let ill = matches!(self.state.verdict(), Verdict::Ill | Verdict::Doubted);
+        let out = ill || self.state.is_out(&settings.patience);
+        self.state.mode() != Mode::Maintenance && !out && self.is_reachable()
     }
 
     /// Whether it is known where it is.

@@ -10,7 +10,7 @@ use tokio::{
     time::{Instant, timeout_at},
 };
 
-/// Who waits. A resource: what ends under one configuration makes room under the next.
+/// Who waits. What ends under the configuration before makes room here, too, and is seen at the next look.
 #[derive(Debug, Default)]
 pub(crate) struct Queue {
     waiting: AtomicU32,

@@ -6,15 +6,18 @@
 use std::{net::SocketAddr, sync::Arc, time::Duration};
 
 use log::{info, warn};
-use tokio::{task::JoinSet, time::timeout};
+use tokio::{
+    task::JoinSet,
+    time::{Instant, timeout_at},
+};
 
 use super::{
     discovery::{Addresses, Found, Resolver, Source, addresses, follow},
     endpoint::State,
 };
 
-/// How long start and reload wait for names, before they go on without.
-const FIRST_WAIT: Duration = Duration::from_secs(3);
+/// How long start and reload wait for endpoints and their addresses, before they go on without.
+pub(super) const FIRST_WAIT: Duration = Duration::from_secs(3);
 
 /// An endpoint that has a name to resolve.
 #[derive(Clone)]
@@ -76,15 +79,9 @@ fn choose(known: Option<SocketAddr>, found: &[SocketAddr]) -> Option<SocketAddr>
         .or_else(|| found.first().copied())
 }
 
-/// Asks for all names once, waits a little for the answers, and warns of those that have no address.
-pub(crate) async fn first_answers(resolver: &Resolver, all: &[Named]) {
-    let mut lookups = JoinSet::new();
-    for named in all {
-        let (named, resolver) = (named.clone(), resolver.clone());
-        lookups.spawn(async move { named.resolve(&resolver).await });
-    }
-    let answers = async { while lookups.join_next().await.is_some() {} };
-    if timeout(FIRST_WAIT, answers).await.is_err() {
+/// Asks for all names once, waits for the answers until `due`, and warns of those that have no address.
+pub(super) async fn first_answers(resolver: &Resolver, all: &[Named], due: Instant) {
+    if timeout_at(due, answers(resolver, all)).await.is_err() {
         warn!("names of endpoints are still being resolved: starting without them");
     }
     for named in all.iter().filter(|named| named.state.address().is_none()) {
@@ -93,6 +90,16 @@ pub(crate) async fn first_answers(resolver: &Resolver, all: &[Named]) {
             named.upstream, named.endpoint
         );
     }
+}
+
+/// Asks for all names once.
+pub(super) async fn answers(resolver: &Resolver, all: &[Named]) {
+    let mut lookups = JoinSet::new();
+    for named in all {
+        let (named, resolver) = (named.clone(), resolver.clone());
+        lookups.spawn(async move { named.resolve(&resolver).await });
+    }
+    while lookups.join_next().await.is_some() {}
 }
 
 #[cfg(test)]
@@ -154,7 +161,8 @@ mod tests {
             state: Arc::default(),
         };
         let resolver = Resolver::new(&ResolverConfig::default());
-        first_answers(&resolver, std::slice::from_ref(&named)).await;
+        let due = Instant::now() + FIRST_WAIT;
+        first_answers(&resolver, std::slice::from_ref(&named), due).await;
         let found = named.state.address().expect("every machine has one");
         assert!(found.ip().is_loopback() && found.port() == 80, "{found}");
     }

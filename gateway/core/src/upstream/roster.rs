@@ -74,7 +74,7 @@ pub(crate) struct Book {
 pub(crate) struct Change {
     pub(crate) weight: Option<NonZeroU16>,
     pub(crate) state: Option<Mode>,
-    /// 0 lifts the limit.
+    /// 0 takes the endpoint's own limit away: that of the upstream holds then, if there is one.
     pub(crate) max_connections: Option<u32>,
 }
 
@@ -87,14 +87,9 @@ impl Roster {
 
 impl Book {
     /// The endpoints in force, in a stable order: as written, then as found, then as added. The first
-    /// of a name counts, unless it was removed and is added again. What another source than this has
-    /// found does not.
-    pub(crate) fn apply(&self, written: &[Listed], source: Option<&str>) -> Vec<Listed> {
-        let found = self
-            .found
-            .iter()
-            .filter(|(by, _)| Some(by.as_str()) == source);
-        let found = found.flat_map(|(_, found)| found).map(Listed::found);
+    /// of a name counts, unless it was removed and is added again.
+    pub(crate) fn apply(&self, written: &[Listed], found: &[Found]) -> Vec<Listed> {
+        let found = found.iter().map(Listed::found);
         let all = written.iter().cloned().chain(found);
         let mut listed: IndexMap<String, Listed> = IndexMap::new();
         for endpoint in all.filter(|endpoint| !self.removed.contains(&endpoint.name)) {
@@ -109,6 +104,14 @@ impl Book {
             }
         }
         listed.into_values().collect()
+    }
+
+    /// What this source has found last; nothing if it was another one that has found something.
+    pub(crate) fn found_by(&self, source: Option<&str>) -> &[Found] {
+        match &self.found {
+            Some((by, found)) if Some(by.as_str()) == source => found,
+            _ => &[],
+        }
     }
 
     /// Whether an operator has changed anything.
@@ -236,7 +239,7 @@ mod tests {
     }
 
     fn names(book: &Book, written: &[Listed]) -> Vec<String> {
-        let endpoints = book.apply(written, None);
+        let endpoints = book.apply(written, &[]);
         endpoints
             .into_iter()
             .map(|endpoint| endpoint.name)
@@ -273,7 +276,7 @@ mod tests {
             ..listed("a:1", Origin::Admin)
         };
         book.add(again.clone());
-        assert_eq!(book.apply(&written, None)[0], again);
+        assert_eq!(book.apply(&written, &[])[0], again);
     }
 
     #[test]
@@ -313,7 +316,7 @@ mod tests {
         };
         book.change("a:1", weight);
         book.change("a:1", drain);
-        let endpoints = book.apply(&written, None);
+        let endpoints = book.apply(&written, &[]);
         assert_eq!((endpoints[0].weight, endpoints[0].mode), (5, Mode::Drain));
     }
 

@@ -1,6 +1,6 @@
 //! What runs beside the requests of an upstream: discovery, names, checks.
 
-use std::{collections::HashMap, sync::Arc, time::Duration};
+use std::{collections::HashMap, sync::Arc};
 
 use log::{info, warn};
 use pingora::upstreams::peer::HttpPeer;
@@ -8,7 +8,7 @@ use tokio::{
     join,
     sync::mpsc,
     task::{AbortHandle, JoinSet},
-    time::timeout,
+    time::{Instant, timeout_at},
 };
 
 use super::{
@@ -17,14 +17,33 @@ use super::{
     endpoint::{self, Thresholds, Turned, Verdict},
     health::{Check, Checked, Checks, Outcome},
     members::{Endpoint, Members},
-    resolve::first_answers,
+    resolve::{FIRST_WAIT, Named, answers, first_answers},
 };
-
-/// How long start and reload wait for discovery, before they go on without.
-const FIRST_WAIT: Duration = Duration::from_secs(3);
 
 /// Finds endpoints and their addresses, as far as that takes no long time.
 pub(crate) async fn first_pass(clusters: &[Arc<Cluster>], resolver: &Resolver) {
+    let due = Instant::now() + FIRST_WAIT;
+    let written = named(clusters);
+    let (looked, _) = join!(
+        timeout_at(due, looks(clusters)),
+        timeout_at(due, answers(resolver, &written)),
+    );
+    if looked.is_err() {
+        warn!("endpoints are still being discovered: starting without them");
+    }
+    // Those that were just found may have names, too.
+    let mut missing = named(clusters);
+    missing.retain(|named| named.state.address().is_none());
+    first_answers(resolver, &missing, due).await;
+}
+
+fn named(clusters: &[Arc<Cluster>]) -> Vec<Named> {
+    let named = clusters.iter().flat_map(|cluster| cluster.named());
+    named.collect()
+}
+
+/// Looks for the endpoints of all clusters once.
+async fn looks(clusters: &[Arc<Cluster>]) {
     let mut looks: JoinSet<()> = clusters
         .iter()
         .filter(|cluster| cluster.source.is_some())
@@ -33,15 +52,7 @@ pub(crate) async fn first_pass(clusters: &[Arc<Cluster>], resolver: &Resolver) {
             async move { cluster.look().await }
         })
         .collect();
-    let all = async { while looks.join_next().await.is_some() {} };
-    if timeout(FIRST_WAIT, all).await.is_err() {
-        warn!("endpoints are still being discovered: starting without them");
-    }
-    let named: Vec<_> = clusters
-        .iter()
-        .flat_map(|cluster| cluster.named())
-        .collect();
-    first_answers(resolver, &named).await;
+    while looks.join_next().await.is_some() {}
 }
 
 /// Looks after an upstream, for as long as it is polled.
@@ -71,7 +82,7 @@ async fn discover(cluster: &Cluster, resolver: &Resolver) {
             );
             // Those that are there serve until it is known where the new ones are.
             let unresolved = cluster.unresolved(&found);
-            first_answers(resolver, &unresolved).await;
+            first_answers(resolver, &unresolved, Instant::now() + FIRST_WAIT).await;
             cluster.found(found);
         }
     };

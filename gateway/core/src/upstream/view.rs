@@ -23,6 +23,9 @@ pub(crate) struct UpstreamView {
     source: Option<String>,
     /// Whether somebody has changed it since the configuration was read.
     changed: bool,
+    /// The endpoints that somebody has removed here. They stay away until they are added again, or the changes
+    /// are forgotten.
+    removed: Vec<String>,
     endpoints: Vec<EndpointView>,
 }
 
@@ -89,7 +92,7 @@ impl Cluster {
             balance: self.balance(),
             breaker: self.breaker(),
             queue: settings.queue.map(|(size, _)| QueueView {
-                waiting: self.shared.queue.len(),
+                waiting: self.queue.len(),
                 size,
             }),
             source: self.source.as_ref().map(|source| {
@@ -101,6 +104,7 @@ impl Cluster {
                     .to_owned()
             }),
             changed: self.is_changed(),
+            removed: self.removed(),
             endpoints: endpoints
                 .endpoints
                 .iter()

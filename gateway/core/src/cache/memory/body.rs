@@ -48,7 +48,9 @@ impl Chunks {
             0
         };
         let chunks = self.chunks.iter();
-        list + chunks.map(|chunk| allocation(chunk.len()) + SHARED).sum::<usize>()
+        list + chunks
+            .map(|chunk| allocation(chunk.len()) + SHARED)
+            .sum::<usize>()
     }
 }
 

@@ -61,6 +61,11 @@ impl Budget {
         self.probation.fetch_sub(bytes, Ordering::Relaxed);
     }
 
+    #[cfg(test)]
+    pub(super) fn probation(&self) -> usize {
+        self.probation.load(Ordering::Relaxed)
+    }
+
     /// Whether those on probation have more than their share, which is a tenth.
     pub(super) fn probation_is_full(&self) -> bool {
         self.probation.load(Ordering::Relaxed) > self.limit() / 10

@@ -132,7 +132,8 @@ impl Fill {
         let room = state.open.capacity() - state.open.len();
         let place = if piece <= room {
             Place::Open
-        } else if piece >= LARGE || (state.open.is_empty() && (last || rest == Some(piece as u64))) {
+        } else if piece >= LARGE || (state.open.is_empty() && (last || rest == Some(piece as u64)))
+        {
             Place::Own
         } else {
             let left = piece - room;
@@ -251,7 +252,11 @@ impl Fill {
             }
             state.chunks = VecDeque::from([(0, Bytes::from(whole))]);
         }
-        let chunks: SmallVec<_> = state.chunks.iter().map(|(_, chunk)| chunk.clone()).collect();
+        let chunks: SmallVec<_> = state
+            .chunks
+            .iter()
+            .map(|(_, chunk)| chunk.clone())
+            .collect();
         Chunks::new(chunks)
     }
 
@@ -320,7 +325,11 @@ impl State {
     /// Makes the open block a chunk that has no room to spare. Tells the bytes given back.
     fn close(&mut self) -> usize {
         let open = mem::take(&mut self.open);
-        let paid = if open.capacity() == 0 { 0 } else { allocation(open.capacity()) };
+        let paid = if open.capacity() == 0 {
+            0
+        } else {
+            allocation(open.capacity())
+        };
         if open.is_empty() {
             return paid;
         }

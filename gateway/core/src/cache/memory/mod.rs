@@ -129,12 +129,7 @@ impl<M> Store<M> {
     /// known, memory is taken in the right sizes, and a shorter body is refused.
     ///
     /// There is always a writer, also when there is no room: what it writes then goes to its readers only.
-    pub(crate) fn write(
-        &self,
-        draft: Draft<'_, M>,
-        length: Option<u64>,
-        now: u32,
-    ) -> Writer<'_, M>
+    pub(crate) fn write(&self, draft: Draft<'_, M>, length: Option<u64>, now: u32) -> Writer<'_, M>
     where
         M: Clone,
     {
@@ -153,9 +148,7 @@ impl<M> Store<M> {
             return false;
         }
         let size = new.size();
-        let done = self
-            .shard(old.hash())
-            .exchange(old, new, now, &self.budget);
+        let done = self.shard(old.hash()).exchange(old, new, now, &self.budget);
         self.budget.give_back(if done { old.size() } else { size });
         done
     }
@@ -267,8 +260,14 @@ impl<M> Store<M> {
         let (mut idle, mut moved) = (0, 0);
         while idle < SHARDS {
             let turn = self.turn.fetch_add(1, Ordering::Relaxed) % SHARDS;
-            let patience = if moved < TURNS { Patience::Some } else { Patience::None };
-            let eviction = self.shards[turn].lock().evict(from, patience, now, &self.budget);
+            let patience = if moved < TURNS {
+                Patience::Some
+            } else {
+                Patience::None
+            };
+            let eviction = self.shards[turn]
+                .lock()
+                .evict(from, patience, now, &self.budget);
             match eviction {
                 Eviction::Evicted(object) => {
                     self.give_back([object]);

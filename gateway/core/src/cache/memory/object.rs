@@ -79,7 +79,11 @@ impl<M> Object<M> {
     }
 
     fn measured(mut self) -> Self {
-        let name = if self.name.spilled() { allocation(self.name.len()) } else { 0 };
+        let name = if self.name.spilled() {
+            allocation(self.name.len())
+        } else {
+            0
+        };
         let tags = match self.filing.tags.len() {
             0 => 0,
             length => allocation(length),
@@ -183,9 +187,9 @@ impl<M> Object<M> {
 
     /// Earlier marks stay.
     pub(super) fn mark_stale(&self, since: u64) {
-        let first = |old: u64| (old == 0).then(|| since.max(1));
+        let (relaxed, since) = (Ordering::Relaxed, since.max(1));
         // An error says that it is marked.
-        drop(self.stale.fetch_update(Ordering::Relaxed, Ordering::Relaxed, first));
+        self.stale.compare_exchange(0, since, relaxed, relaxed).ok();
     }
 
     pub(super) fn host(&self) -> &[u8] {
@@ -209,7 +213,8 @@ pub(crate) struct Update<M> {
 }
 
 fn part<'a>(name: &'a [u8], range: &Range<u32>) -> &'a [u8] {
-    name.get(range.start as usize..range.end as usize).unwrap_or_default()
+    name.get(range.start as usize..range.end as usize)
+        .unwrap_or_default()
 }
 
 /// The share of an object in tables: its slot, its place in the index (which is between 7/16 and 7/8 full),

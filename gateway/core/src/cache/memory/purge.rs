@@ -12,7 +12,10 @@ pub(crate) enum Selection<'a> {
     /// The host as it is in keys.
     Host(&'a [u8]),
     /// Paths of one host that begin so, byte by byte.
-    Prefix { host: &'a [u8], path: &'a [u8] },
+    Prefix {
+        host: &'a [u8],
+        path: &'a [u8],
+    },
     Tag(&'a str),
 }
 

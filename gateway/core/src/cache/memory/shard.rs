@@ -266,12 +266,7 @@ impl<M> Shard<M> {
         (true, self.purge_slot(number, purge, budget))
     }
 
-    fn purge_slot(
-        &mut self,
-        number: u32,
-        purge: Purge,
-        budget: &Budget,
-    ) -> Option<Arc<Object<M>>> {
+    fn purge_slot(&mut self, number: u32, purge: Purge, budget: &Budget) -> Option<Arc<Object<M>>> {
         match purge {
             Purge::Remove => self.remove(number, budget),
             Purge::Stale(since) => {

@@ -67,7 +67,13 @@ impl<M> Slots<M> {
 
     fn grow(&mut self) {
         let first = self.len();
-        let next = |number: u32| if number as usize % PAGE + 1 == PAGE { NONE } else { number + 1 };
+        let next = |number: u32| {
+            if number as usize % PAGE + 1 == PAGE {
+                NONE
+            } else {
+                number + 1
+            }
+        };
         let page = (first..first + PAGE as u32).map(|number| Slot::free(next(number)));
         self.pages.push(page.collect());
         self.free = first;
@@ -139,7 +145,7 @@ impl Queue {
 }
 
 /// Slots of a page.
-const PAGE: usize = 32;
+const PAGE: usize = 16;
 const NONE: u32 = u32::MAX;
 
 #[cfg(test)]

@@ -98,7 +98,9 @@ impl<'s, M: Clone> Writer<'s, M> {
         if after > self.store.max_object() as u64 {
             return false;
         }
-        let rest = self.length.and_then(|length| length.checked_sub(self.written));
+        let rest = self
+            .length
+            .and_then(|length| length.checked_sub(self.written));
         let need = self.fill().need(piece.len(), rest, last);
         if !self.take(need.bytes) {
             return false;
@@ -119,7 +121,11 @@ impl<'s, M: Clone> Writer<'s, M> {
         if self.length.is_some_and(|said| said != length) {
             return Err(Refused::Length);
         }
-        let size = if self.given_up { 0 } else { self.store_object(length) };
+        let size = if self.given_up {
+            0
+        } else {
+            self.store_object(length)
+        };
         self.fill().finish();
         Ok(size)
     }
@@ -134,7 +140,11 @@ impl<'s, M: Clone> Writer<'s, M> {
         let chunks = self.fill().chunks(merge);
         let object = Arc::new(self.object.with_body(chunks));
         let (size, hash) = (object.size(), object.hash());
-        debug_assert!(object.chunks().is_some_and(|chunks| chunks.length() == length));
+        debug_assert!(
+            object
+                .chunks()
+                .is_some_and(|chunks| chunks.length() == length)
+        );
         if !self.settle(size) {
             return 0;
         }
@@ -154,7 +164,9 @@ impl<'s, M: Clone> Writer<'s, M> {
     }
 
     fn give_up(&mut self) {
-        self.store.shard(self.object.hash()).give_up(self.object.hash(), self.id);
+        self.store
+            .shard(self.object.hash())
+            .give_up(self.object.hash(), self.id);
         let window = self.store.max_object().max(WINDOW);
         self.fill().give_up(window as u64);
         self.settle(0);
@@ -162,7 +174,9 @@ impl<'s, M: Clone> Writer<'s, M> {
     }
 
     fn take(&mut self, bytes: usize) -> bool {
-        let taken = bytes == 0 || self.store.take(bytes, self.now);
+        // Nobody has to leave for one that is too large even alone.
+        let fits = self.taken + bytes <= self.store.budget.limit();
+        let taken = bytes == 0 || (fits && self.store.take(bytes, self.now));
         if taken {
             self.taken += bytes;
         }
@@ -189,7 +203,9 @@ impl<'s, M: Clone> Writer<'s, M> {
 
 impl<M> Drop for Writer<'_, M> {
     fn drop(&mut self) {
-        self.store.shard(self.object.hash()).end(self.object.hash(), self.id);
+        self.store
+            .shard(self.object.hash())
+            .end(self.object.hash(), self.id);
         if let Body::Filling(fill) = self.object.body() {
             // Means nothing to a body that has finished.
             fill.abort();

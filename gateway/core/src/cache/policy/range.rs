@@ -11,7 +11,7 @@ use super::{
 };
 
 /// Bytes from the first up to, but not with, the last. Never empty, and never beyond the end.
-pub(crate) type Bytes = Range<u64>;
+pub(crate) type Span = Range<u64>;
 
 /// What a request asks for.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -19,9 +19,9 @@ pub(crate) enum Wanted {
     /// All of it, with 200: there is no range, or none that has to be served.
     Whole,
     /// One range, with 206.
-    Single(Bytes),
+    Single(Span),
     /// Two or more that are apart, with 206 in parts, in the order of the request.
-    Many(SmallVec<[Bytes; 4]>),
+    Many(SmallVec<[Span; 4]>),
     /// Nothing that is there: 416.
     Unsatisfiable,
 }
@@ -51,7 +51,7 @@ pub(crate) fn wanted(request: &request::Parts, stored: Stored<'_>, length: u64) 
 }
 
 /// The value of `Content-Range` for a range of what is this long.
-pub(crate) fn content_range(range: &Bytes, length: u64) -> HeaderValue {
+pub(crate) fn content_range(range: &Span, length: u64) -> HeaderValue {
     let last = range.end.saturating_sub(1);
     text(format!("bytes {}-{last}/{length}", range.start))
 }
@@ -66,7 +66,7 @@ fn text(text: String) -> HeaderValue {
 }
 
 /// The ranges that are there, or nothing if the set cannot be read.
-fn parse(line: &[u8], length: u64) -> Option<SmallVec<[Bytes; 4]>> {
+fn parse(line: &[u8], length: u64) -> Option<SmallVec<[Span; 4]>> {
     let (unit, set) = line.split_at_checked(UNIT.len())?;
     unit.eq_ignore_ascii_case(UNIT).then_some(())?;
     let mut ranges = SmallVec::new();
@@ -84,7 +84,7 @@ fn parse(line: &[u8], length: u64) -> Option<SmallVec<[Bytes; 4]>> {
 }
 
 /// What one range comes to; inside, nothing if there is no such byte.
-fn range(spec: &[u8], length: u64) -> Option<Option<Bytes>> {
+fn range(spec: &[u8], length: u64) -> Option<Option<Span>> {
     let dash = spec.iter().position(|byte| *byte == b'-')?;
     let (first, last) = (spec.get(..dash)?, spec.get(dash + 1..)?);
     let number = |text| digits(text, u64::MAX);
@@ -101,7 +101,7 @@ fn range(spec: &[u8], length: u64) -> Option<Option<Bytes>> {
 }
 
 /// Adds a range, together with those that it touches, in the place of the first of them.
-fn add(ranges: &mut SmallVec<[Bytes; 4]>, range: Bytes) {
+fn add(ranges: &mut SmallVec<[Span; 4]>, range: Span) {
     let mut range = range;
     let mut place = ranges.len();
     while let Some(near) = ranges.iter().position(|other| is_near(other, &range)) {
@@ -112,7 +112,7 @@ fn add(ranges: &mut SmallVec<[Bytes; 4]>, range: Bytes) {
     ranges.insert(place.min(ranges.len()), range);
 }
 
-fn is_near(one: &Bytes, other: &Bytes) -> bool {
+fn is_near(one: &Span, other: &Span) -> bool {
     one.start <= other.end.saturating_add(GAP) && other.start <= one.end.saturating_add(GAP)
 }
 
@@ -215,7 +215,7 @@ mod tests {
 
     #[test]
     fn ranges_that_touch_become_one() {
-        let many = |ranges: &[Bytes]| Wanted::Many(ranges.iter().cloned().collect());
+        let many = |ranges: &[Span]| Wanted::Many(ranges.iter().cloned().collect());
         assert_eq!(of("bytes=0-99, 50-149", 1000), Wanted::Single(0..150));
         assert_eq!(of("bytes=0-99, 180-199", 1000), Wanted::Single(0..200));
         assert_eq!(of("bytes=0-99, 181-199", 1000), many(&[0..100, 181..200]));

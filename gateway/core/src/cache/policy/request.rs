@@ -8,7 +8,7 @@ use http::{
 };
 
 use super::{
-    directives::{FOREVER, RequestDirectives},
+    directives::RequestDirectives,
     freshness::{Freshness, Stale},
     rules::Honour,
 };
@@ -114,7 +114,7 @@ impl Wants {
         if self
             .0
             .max_stale
-            .is_some_and(|most| most == FOREVER || overdue <= seconds(most))
+            .is_some_and(|most| overdue <= seconds(most))
         {
             return Use::ServeStale;
         }

@@ -11,10 +11,8 @@ use super::{
 
 /// The directives of a field that is there, valid and not empty.
 pub(super) fn parse(headers: &HeaderMap, target: &HeaderName) -> Option<ResponseDirectives> {
-    let mut directives = ResponseDirectives {
-        targeted: true,
-        ..Default::default()
-    };
+    let mut directives = ResponseDirectives::default();
+    directives.targeted = true;
     let mut empty = true;
     for line in headers.get_all(target) {
         let mut rest = trim(line.as_bytes());

@@ -1,13 +1,13 @@
 //! Upstreams, from what is written of them.
 
-use std::{collections::HashMap, sync::Arc, time::Duration};
+use std::{sync::Arc, time::Duration};
 
-use edgeway_sdk::{Resources, Template};
+use edgeway_sdk::Template;
 
 use super::{Clusters, Compiler, tls};
 use crate::{
     config::{
-        self, At, Endpoint, Entries, Percent, Protocol, Signing as Written, Upstream,
+        self, At, Ejection, Endpoint, Entries, Percent, Protocol, Signing as Written, Upstream,
         diagnostic::{Diagnostic, Problems, nearest},
     },
     upstream::{
@@ -63,7 +63,7 @@ fn endpoints(
     if written == endpoints.value.len() {
         enough(name, upstream, &endpoints.value, problems);
     }
-    differ(&endpoints.value, problems);
+    config::tell_repeated(&endpoints.value, problems);
 }
 
 /// Whether endpoints are written in an upstream, as well as they may be.
@@ -111,20 +111,6 @@ fn enough(
     }
 }
 
-fn differ(endpoints: &[At<Endpoint>], problems: &mut Problems) {
-    let mut known = HashMap::new();
-    for endpoint in endpoints {
-        let address = endpoint.value.address.to_string();
-        let message = format!("the endpoint `{address}` is written twice");
-        if let Some(first) = known.insert(address, endpoint) {
-            let again = Diagnostic::error(message)
-                .at(endpoint)
-                .help("give it a `weight` instead");
-            problems.push(again.also(first, "here first"));
-        }
-    }
-}
-
 /// The upstream without its endpoints; none if something in it is wrong, which has been told then.
 fn plan(
     compiler: Compiler<'_>,
@@ -141,8 +127,8 @@ fn plan(
         patience: patience(name, upstream, problems),
         failures: upstream.ejection.statuses.clone().into(),
         max_ejected: upstream.ejection.max_ejected.0,
-        panic_below: upstream.ejection.panic_below.0,
-        last_resort: upstream.ejection.last_resort,
+        panic_below: panic_below(upstream, problems),
+        last_resort: last_resort(upstream),
         max_connections: upstream.max_connections,
         queue: queue(upstream, problems),
         slow_start: upstream
@@ -159,7 +145,7 @@ fn plan(
             .collect(),
         live_changes: upstream.live_changes,
     };
-    let check = check(upstream, compiler.resources, problems);
+    let check = check(compiler, upstream, problems);
     let source = upstream.discover.as_ref().map(|discover| {
         discovered(compiler, discover, problems);
         discovery::source(&name.value, &discover.value, compiler.folder, resolver)
@@ -228,12 +214,7 @@ fn unnamed(tls: &At<config::UpstreamTls>, upstream: &Upstream, problems: &mut Pr
     if tls.value.name.is_some() {
         return;
     }
-    let endpoints = upstream
-        .endpoints
-        .iter()
-        .flat_map(|endpoints| &endpoints.value);
-    let mut sockets = endpoints.filter(|endpoint| endpoint.value.address.host().is_none());
-    if let Some(socket) = sockets.next() {
+    if let Some(socket) = sockets(upstream).next() {
         let message = "which name must the certificate of this endpoint have?";
         problems.push(
             Diagnostic::error(message)
@@ -274,6 +255,30 @@ fn patience(name: &At<String>, upstream: &Upstream, problems: &mut Problems) -> 
     }
 }
 
+fn last_resort(upstream: &Upstream) -> bool {
+    let written = upstream.ejection.last_resort.as_ref();
+    written.is_none_or(|written| written.value)
+}
+
+fn panic_below(upstream: &Upstream, problems: &mut Problems) -> f64 {
+    let Ejection {
+        panic_below,
+        last_resort,
+        ..
+    } = &upstream.ejection;
+    let Some(share) = panic_below else {
+        return 0.0;
+    };
+    if let Some(never) = last_resort.as_ref().filter(|asked| !asked.value)
+        && share.value > Percent::NONE
+    {
+        let message = "`panic_below` has no effect with `last_resort: false`";
+        let problem = Diagnostic::error(message).at(share);
+        problems.push(problem.also(never, "endpoints that are not well are never asked"));
+    }
+    share.value.0
+}
+
 fn queue(upstream: &Upstream, problems: &mut Problems) -> Option<(u32, Duration)> {
     let queue = upstream.queue.as_ref()?;
     let endpoints = upstream
@@ -307,6 +312,12 @@ fn sticky(name: &str, upstream: &Upstream, problems: &mut Problems) -> Option<St
         None => None,
     };
     let signing = signing.unwrap_or(Signing(None));
+    if let (config::Sticky::Hash(_), config::Balance::Hash(_)) = (&written.value, &upstream.balance)
+    {
+        let message = "`balance` only counts for requests without the value of the session";
+        let help = "one `hash` is enough, unless it is another one";
+        problems.push(Diagnostic::warning(message).at(written).help(help));
+    }
     Some(match &written.value {
         config::Sticky::Cookie(cookie) => Sticky::Cookie(Cookie::new(cookie, name), signing),
         config::Sticky::Header(header) => Sticky::Header {
@@ -325,7 +336,7 @@ fn breaking(written: &config::Breaker) -> Breaking {
             min_requests: written.min_requests.get(),
             error_rate: written.error_rate.0,
             open_for: written.open_for.0,
-            probes: written.probes.get(),
+            probes: written.probes.0,
         },
         failures: written.statuses.clone().into(),
     }
@@ -346,12 +357,14 @@ fn retries(written: &config::Retries) -> Retries {
 }
 
 fn check(
+    compiler: Compiler<'_>,
     upstream: &Upstream,
-    resources: &Resources,
     problems: &mut Problems,
 ) -> Option<Arc<Check>> {
     let written = upstream.health.as_ref()?;
-    let connectors = resources.shared("checks", Connectors::new);
+    port_of_socket(&written.value.0, upstream, problems);
+    longer_than_interval(compiler, written, problems);
+    let connectors = compiler.resources.shared("checks", Connectors::new);
     match Check::compile(&written.value, &connectors) {
         Ok(check) => Some(Arc::new(check)),
         Err(wrong) => {
@@ -361,6 +374,41 @@ fn check(
             None
         }
     }
+}
+
+/// A socket in the file system has no port that could be checked instead.
+fn port_of_socket(health: &config::FullHealth, upstream: &Upstream, problems: &mut Problems) {
+    let Some(port) = &health.port else { return };
+    if let Some(socket) = sockets(upstream).next() {
+        let message = "the `port` of `health` has no effect on this endpoint: a socket has none";
+        let problem = Diagnostic::error(message).at(socket);
+        problems.push(problem.also(port, "the port is written here"));
+    }
+}
+
+/// Warns of checks that can't keep the pace. Only where somebody has written so: the default is
+/// longer than many an interval, and endpoints that answer are checked in time.
+fn longer_than_interval(
+    compiler: Compiler<'_>,
+    health: &At<config::Health>,
+    problems: &mut Problems,
+) {
+    let config::Health(full) = &health.value;
+    let written = compiler.document.entry(health.node, "timeout");
+    if let Some((_, timeout)) = written.filter(|_| full.timeout.0 > full.interval.0) {
+        let message = format!(
+            "`timeout` is longer than `interval`, which is {:?}: an endpoint that hangs is checked less often",
+            full.interval.0.0
+        );
+        problems.push(Diagnostic::warning(message).at(timeout));
+    }
+}
+
+/// The endpoints that are written as sockets in the file system.
+fn sockets(upstream: &Upstream) -> impl Iterator<Item = &At<Endpoint>> {
+    let endpoints = upstream.endpoints.iter();
+    let endpoints = endpoints.flat_map(|endpoints| &endpoints.value);
+    endpoints.filter(|endpoint| endpoint.value.address.host().is_none())
 }
 
 /// Tells what is wrong with a file of endpoints that is there. One that is not may come yet.

@@ -1,7 +1,6 @@
 //! Endpoints from a file that somebody else writes.
 
 use std::{
-    collections::HashMap,
     path::{Path, PathBuf},
     sync::{Arc, Mutex, PoisonError},
     time::Duration,
@@ -11,11 +10,15 @@ use async_trait::async_trait;
 use serde::Deserialize;
 
 use super::{Backoff, Found, Look, Source, stamp::Stamp};
-use crate::config::{
-    At, Endpoint,
-    deserialize::salvage,
-    diagnostic::{self, Diagnostic, Problems},
-    document::Document,
+use crate::{
+    config::{
+        At, Endpoint,
+        deserialize::salvage,
+        diagnostic::{self, Diagnostic, Problems},
+        document::Document,
+        tell_repeated,
+    },
+    upstream::MOST,
 };
 
 /// A file that is read whenever it has changed: by writing, by a rename over it, or by another
@@ -135,9 +138,6 @@ pub(crate) fn read(path: &Path) -> Result<Vec<Endpoint>, String> {
     }
 }
 
-/// How many endpoints an upstream can have.
-const MOST: usize = 10_000;
-
 fn check(endpoints: &At<Vec<At<Endpoint>>>, problems: &mut Problems) {
     let number = endpoints.value.len();
     if number > MOST {
@@ -148,19 +148,7 @@ fn check(endpoints: &At<Vec<At<Endpoint>>>, problems: &mut Problems) {
         let problem = Diagnostic::error("all endpoints are backups").at(endpoints.node);
         problems.push(problem.help("a backup serves when the others can't"));
     }
-    let mut known = HashMap::new();
-    for endpoint in &endpoints.value {
-        let address = endpoint.value.address.to_string();
-        let message = format!("the endpoint `{address}` is written twice");
-        if let Some(first) = known.insert(address, endpoint.node) {
-            let again = Diagnostic::error(message).at(endpoint.node);
-            problems.push(
-                again
-                    .help("give it a `weight` instead")
-                    .also(first, "here first"),
-            );
-        }
-    }
+    tell_repeated(&endpoints.value, problems);
 }
 
 #[cfg(test)]

@@ -1,0 +1,568 @@
+//! The stores as Pingora wants them: zones that share their memory among routes, and outlive snapshots.
+//!
+//! A zone evicts by itself, so Pingora needs no eviction manager; give it `None`. Do not give it a largest
+//! size either (`set_max_file_size_bytes`): when a body of unknown length exceeds that, Pingora breaks off
+//! the answer to the client who reads it from here. A zone just stops storing it.
+
+use std::{
+    any::Any,
+    collections::BTreeMap,
+    sync::{Mutex, MutexGuard, PoisonError},
+    time::{Duration, SystemTime, UNIX_EPOCH},
+};
+
+use async_trait::async_trait;
+use bytes::Bytes;
+use pingora::{
+    Error, ErrorType, Result,
+    cache::{
+        CacheKey, CacheMeta, HitHandler, MissHandler, PurgeType, Storage,
+        key::{CacheHashKey, CompactCacheKey, HashBinary},
+        storage::{
+            HandleHit, HandleMiss, MissFinishType, PurgeOutcome, PurgeTarget,
+            streaming_write::U64WriteId,
+        },
+        trace::SpanHandle,
+    },
+};
+use xxhash_rust::xxh3::xxh3_128;
+
+use super::{
+    head::Head,
+    memory::{
+        Broken, Draft, Filing, Key, Limits, Object, Purge, Reader, Refused, Store, Update, Writer,
+    },
+};
+
+/// All zones of the process, by name.
+///
+/// Pingora wants them to live forever, so there is one for each name that was ever configured, and a name
+/// that comes back gets its zone back.
+#[derive(Default)]
+pub(crate) struct Zones(Mutex<BTreeMap<Box<str>, &'static Zone>>);
+
+/// A store of responses that has a name.
+pub(crate) struct Zone {
+    store: Store<Head>,
+}
+
+impl Zones {
+    /// The zone of this name, with these limits from now on. Less room than before is made at once.
+    pub(crate) fn zone(&self, name: &str, limits: Limits) -> &'static Zone {
+        if let Some(zone) = self.lock().get(name).copied() {
+            zone.store.resize(limits, seconds(SystemTime::now()));
+            return zone;
+        }
+        let make = || -> &'static Zone {
+            Box::leak(Box::new(Zone {
+                store: Store::new(limits),
+            }))
+        };
+        self.lock().entry(name.into()).or_insert_with(make)
+    }
+
+    /// Empties the zones that no snapshot has any more, and stores nothing in them until they are wanted.
+    pub(crate) fn retain(&self, wanted: impl Fn(&str) -> bool) {
+        let zones = self.all();
+        let unwanted = zones.into_iter().filter(|(name, _)| !wanted(name));
+        let nothing = Limits {
+            bytes: 0,
+            max_object: 0,
+            inactive: None,
+        };
+        for (_, zone) in unwanted {
+            zone.store.resize(nothing, seconds(SystemTime::now()));
+        }
+    }
+
+    /// Every zone there is, in the order of names.
+    pub(crate) fn all(&self) -> Vec<(Box<str>, &'static Zone)> {
+        let zones = self.lock();
+        let zones = zones.iter().map(|(name, zone)| (name.clone(), *zone));
+        zones.collect()
+    }
+
+    fn lock(&self) -> MutexGuard<'_, BTreeMap<Box<str>, &'static Zone>> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl Zone {
+    pub(crate) fn store(&self) -> &Store<Head> {
+        &self.store
+    }
+}
+
+/// The key of the store that belongs to one of Pingora's. Cheap only if the hash of the primary key has been
+/// set; else it is made here, each time.
+pub(crate) fn key(key: &CacheKey) -> Key<'_> {
+    let variant = key.get_variance_key();
+    Key {
+        hash: hash(key.primary_bin(), variant),
+        name: key.primary_key(),
+        variant,
+    }
+}
+
+fn compact_hash(key: &CompactCacheKey) -> u128 {
+    hash(key.primary, key.variance.as_deref())
+}
+
+fn hash(primary: HashBinary, variant: Option<&HashBinary>) -> u128 {
+    let Some(variant) = variant else {
+        return u128::from_ne_bytes(primary);
+    };
+    let mut both = [0; 32];
+    both[..16].copy_from_slice(&primary);
+    both[16..].copy_from_slice(variant);
+    xxh3_128(&both)
+}
+
+#[async_trait]
+impl Storage for Zone {
+    async fn lookup(
+        &'static self,
+        key: &CacheKey,
+        _trace: &SpanHandle,
+    ) -> Result<Option<(CacheMeta, HitHandler)>> {
+        let now = seconds(SystemTime::now());
+        let Some(object) = self.store.find(&self::key(key), now) else {
+            return Ok(None);
+        };
+        let meta = meta(&object)?;
+        // No reader: the body is going to others only, who are further on already. That is a miss.
+        let reader = Reader::new(object);
+        Ok(reader.map(|reader| (meta, Box::new(Hit(reader)) as HitHandler)))
+    }
+
+    async fn lookup_streaming_write(
+        &'static self,
+        key: &CacheKey,
+        tag: Option<&[u8]>,
+        _trace: &SpanHandle,
+    ) -> Result<Option<(CacheMeta, HitHandler)>> {
+        let Some(id) = tag.and_then(|tag| U64WriteId::try_from(tag).ok()) else {
+            return Ok(None);
+        };
+        let found = self.store.find_fill(self::key(key).hash, id.into());
+        let Some(object) = found else {
+            return Ok(None);
+        };
+        let meta = meta(&object)?;
+        let reader = Reader::new(object);
+        Ok(reader.map(|reader| (meta, Box::new(Hit(reader)) as HitHandler)))
+    }
+
+    async fn get_miss_handler(
+        &'static self,
+        key: &CacheKey,
+        meta: &CacheMeta,
+        _trace: &SpanHandle,
+    ) -> Result<MissHandler> {
+        let head = Head::new(meta)?;
+        let draft = Draft {
+            key: self::key(key),
+            head_size: head.size(),
+            expires: head.expires(),
+            filing: filing(meta).unwrap_or_default(),
+            head,
+        };
+        let length = draft.head.content_length();
+        let writer = self.store.write(draft, length, seconds(SystemTime::now()));
+        let tag = writer.id().into();
+        Ok(Box::new(Miss { writer, tag }))
+    }
+
+    async fn purge(
+        &'static self,
+        target: PurgeTarget<'_>,
+        _type: PurgeType,
+        _trace: &SpanHandle,
+    ) -> Result<PurgeOutcome> {
+        Ok(match self.purge_target(target, Purge::Remove) {
+            true => PurgeOutcome::Purged(None),
+            false => PurgeOutcome::NotFound,
+        })
+    }
+
+    async fn expire(
+        &'static self,
+        target: PurgeTarget<'_>,
+        _trace: &SpanHandle,
+    ) -> Result<PurgeOutcome> {
+        let since = milliseconds(SystemTime::now());
+        Ok(match self.purge_target(target, Purge::Stale(since)) {
+            true => PurgeOutcome::Expired,
+            false => PurgeOutcome::NotFound,
+        })
+    }
+
+    async fn update_meta(
+        &'static self,
+        key: &CacheKey,
+        meta: &CacheMeta,
+        _trace: &SpanHandle,
+    ) -> Result<bool> {
+        let stored = self.store.peek(&self::key(key));
+        // Revalidating leaves the time of creation: another one means another body.
+        let Some(object) = stored.filter(|object| object.head().created() == meta.created()) else {
+            return Ok(false);
+        };
+        let head = Head::new(meta)?;
+        let update = Update {
+            head_size: head.size(),
+            expires: head.expires(),
+            filing: filing(meta),
+            head,
+        };
+        let now = seconds(SystemTime::now());
+        Ok(self.store.update(&object, update, now))
+    }
+
+    fn support_streaming_partial_write(&self) -> bool {
+        true
+    }
+
+    fn as_any(&self) -> &(dyn Any + Send + Sync) {
+        self
+    }
+}
+
+impl Zone {
+    /// Objects have no identities besides their keys, so one that is asked for by such is not here.
+    fn purge_target(&self, target: PurgeTarget<'_>, purge: Purge) -> bool {
+        let identified = matches!(target, PurgeTarget::Exact(entry) if entry.entry_id().is_some());
+        !identified && self.store.purge_key(compact_hash(target.key()), purge)
+    }
+}
+
+/// What an object is filed under is put among the extensions of its meta data when it is found cacheable.
+fn filing(meta: &CacheMeta) -> Option<Filing> {
+    meta.extensions().get().cloned()
+}
+
+/// What Pingora knows of an object, stale if a purge has it so.
+pub(crate) fn meta(object: &Object<Head>) -> Result<CacheMeta> {
+    let mut meta = object.head().meta()?;
+    if let Some(since) = object.stale_since() {
+        meta.expire_at(UNIX_EPOCH + Duration::from_millis(since));
+    }
+    Ok(meta)
+}
+
+struct Hit(Reader<Head>);
+
+#[async_trait]
+impl HandleHit for Hit {
+    async fn read_body(&mut self) -> Result<Option<Bytes>> {
+        self.0.read().await.map_err(|broken| {
+            let why = match broken {
+                Broken::Aborted => "the fetch of this body was broken off",
+                Broken::Lagged => "too slow for a body that is not stored",
+            };
+            Error::explain(ErrorType::ReadError, why)
+        })
+    }
+
+    async fn finish(
+        self: Box<Self>,
+        _storage: &'static (dyn Storage + Sync),
+        _key: &CacheKey,
+        _trace: &SpanHandle,
+    ) -> Result<()> {
+        Ok(())
+    }
+
+    fn can_seek(&self) -> bool {
+        true
+    }
+
+    fn seek(&mut self, start: usize, end: Option<usize>) -> Result<()> {
+        if self.0.seek(start as u64, end.map(|end| end as u64)) {
+            return Ok(());
+        }
+        Error::e_explain(ErrorType::InternalError, "no such range in the body")
+    }
+
+    fn get_eviction_weight(&self) -> usize {
+        self.0.object().size()
+    }
+
+    fn as_any(&self) -> &(dyn Any + Send + Sync) {
+        self
+    }
+
+    fn as_any_mut(&mut self) -> &mut (dyn Any + Send + Sync) {
+        self
+    }
+}
+
+/// Dropped before `finish`, it breaks the body off and stores nothing.
+struct Miss {
+    writer: Writer<'static, Head>,
+    tag: U64WriteId,
+}
+
+#[async_trait]
+impl HandleMiss for Miss {
+    async fn write_body(&mut self, data: Bytes, eof: bool) -> Result<()> {
+        self.writer.write(data, eof).map_err(refused)
+    }
+
+    async fn finish(self: Box<Self>) -> Result<MissFinishType> {
+        let now = seconds(SystemTime::now());
+        let size = self.writer.finish(now).map_err(refused)?;
+        Ok(MissFinishType::Created(size))
+    }
+
+    fn streaming_write_tag(&self) -> Option<&[u8]> {
+        Some(self.tag.as_bytes())
+    }
+}
+
+fn refused(refused: Refused) -> Box<Error> {
+    let why = match refused {
+        Refused::Unwanted => "the body is not stored, and nobody reads it",
+        Refused::Length => "the body is not as long as its head says",
+    };
+    Error::explain(ErrorType::WriteError, why)
+}
+
+/// Since 1970. Clocks that are off by centuries count as its ends.
+pub(super) fn seconds(time: SystemTime) -> u32 {
+    let since = time.duration_since(UNIX_EPOCH).unwrap_or_default();
+    u32::try_from(since.as_secs()).unwrap_or(u32::MAX)
+}
+
+/// Since 1970.
+pub(crate) fn milliseconds(time: SystemTime) -> u64 {
+    let since = time.duration_since(UNIX_EPOCH).unwrap_or_default();
+    u64::try_from(since.as_millis()).unwrap_or(u64::MAX)
+}
+
+#[cfg(test)]
+mod tests {
+    use pingora::{
+        cache::{HttpCache, trace::Span},
+        http::ResponseHeader,
+    };
+
+    use super::*;
+
+    const LIMITS: Limits = Limits {
+        bytes: 1 << 20,
+        max_object: 1 << 19,
+        inactive: None,
+    };
+
+    fn zone() -> &'static Zone {
+        Zones::default().zone("test", LIMITS)
+    }
+
+    fn trace() -> SpanHandle {
+        Span::inactive().handle()
+    }
+
+    fn name(name: &str) -> CacheKey {
+        CacheKey::new(name, "")
+    }
+
+    /// Fresh for ten seconds from now.
+    fn response(headers: &[(&'static str, &str)]) -> CacheMeta {
+        let mut header = ResponseHeader::build(200, None).unwrap();
+        for (name, value) in headers {
+            header.append_header(*name, *value).unwrap();
+        }
+        let now = SystemTime::now();
+        CacheMeta::new(now + Duration::from_secs(10), now, 5, 0, header)
+    }
+
+    async fn put(zone: &'static Zone, key: &CacheKey, meta: &CacheMeta, body: &'static str) {
+        let mut miss = zone.get_miss_handler(key, meta, &trace()).await.unwrap();
+        miss.write_body(body.into(), true).await.unwrap();
+        miss.finish().await.unwrap();
+    }
+
+    async fn body(hit: &mut HitHandler) -> Result<String> {
+        let mut body = String::new();
+        while let Some(chunk) = hit.read_body().await? {
+            body.push_str(std::str::from_utf8(&chunk).unwrap());
+        }
+        Ok(body)
+    }
+
+    #[tokio::test]
+    async fn what_was_stored_is_hit_with_its_head_its_times_and_its_body() {
+        let (zone, key) = (zone(), name("a"));
+        let mut meta = response(&[("etag", "\"1\""), ("x-two", "1"), ("x-two", "2")]);
+        meta.set_variance([7; 16]);
+        meta.set_epoch_override(UNIX_EPOCH + Duration::from_secs(1));
+        put(zone, &key, &meta, "hello").await;
+        let (found, mut hit) = zone.lookup(&key, &trace()).await.unwrap().unwrap();
+        let text = |meta: &CacheMeta| format!("{:?}", meta.headers());
+        assert_eq!(text(&found), text(&meta));
+        let times = |meta: &CacheMeta| {
+            let age = (meta.created(), meta.updated(), meta.epoch_override());
+            (meta.fresh_until(), age, meta.provenance(), meta.variance())
+        };
+        assert_eq!(times(&found), times(&meta));
+        assert_eq!(found.stale_while_revalidate_sec(), 5);
+        assert_eq!(body(&mut hit).await.unwrap(), "hello");
+        hit.seek(1, Some(3)).unwrap();
+        assert_eq!(body(&mut hit).await.unwrap(), "el");
+        assert!(hit.seek(5, None).is_err());
+        hit.finish(zone, &key, &trace()).await.unwrap();
+    }
+
+    #[tokio::test]
+    async fn a_revalidated_head_keeps_all_its_times_and_the_body() {
+        let (zone, key) = (zone(), name("a"));
+        put(zone, &key, &response(&[]), "hello").await;
+        let (mut meta, _hit) = zone.lookup(&key, &trace()).await.unwrap().unwrap();
+        let later = SystemTime::now() + Duration::from_secs(100);
+        meta.update_freshness(later, 0, 9);
+        let header = meta.response_header_mut();
+        header.insert_header("etag", "\"2\"").unwrap();
+        assert!(zone.update_meta(&key, &meta, &trace()).await.unwrap());
+        let (found, mut hit) = zone.lookup(&key, &trace()).await.unwrap().unwrap();
+        assert_ne!(meta.updated(), meta.created());
+        assert_eq!(found.updated(), meta.updated());
+        assert_eq!(found.created(), meta.created());
+        assert_eq!(
+            (found.fresh_until(), found.stale_if_error_sec()),
+            (later, 9)
+        );
+        assert_eq!(found.headers()["etag"], "\"2\"");
+        assert_eq!(body(&mut hit).await.unwrap(), "hello");
+    }
+
+    #[tokio::test]
+    async fn the_head_of_an_older_object_never_comes_over_the_body_of_a_newer_one() {
+        let (zone, key) = (zone(), name("a"));
+        let old = response(&[("x-body", "old")]);
+        put(zone, &key, &old, "old").await;
+        put(zone, &key, &response(&[("x-body", "new")]), "new").await;
+        assert!(!zone.update_meta(&key, &old, &trace()).await.unwrap());
+        let (found, mut hit) = zone.lookup(&key, &trace()).await.unwrap().unwrap();
+        assert_eq!(found.headers()["x-body"], "new");
+        assert_eq!(body(&mut hit).await.unwrap(), "new");
+        let absent = zone.update_meta(&name("b"), &old, &trace()).await;
+        assert!(!absent.unwrap());
+    }
+
+    #[tokio::test]
+    async fn readers_stream_from_a_fetch_and_a_broken_one_is_an_error_to_them() {
+        let (zone, key) = (zone(), name("a"));
+        let meta = response(&[]);
+        let mut first = zone.get_miss_handler(&key, &meta, &trace()).await.unwrap();
+        let tag = first.streaming_write_tag().map(<[u8]>::to_vec);
+        let mut second = zone.get_miss_handler(&key, &meta, &trace()).await.unwrap();
+        first.write_body("one".into(), false).await.unwrap();
+        second.write_body("two".into(), false).await.unwrap();
+        let span = trace();
+        let own = zone.lookup_streaming_write(&key, tag.as_deref(), &span);
+        let (_, mut own) = own.await.unwrap().unwrap();
+        let (_, mut joined) = zone.lookup(&key, &trace()).await.unwrap().unwrap();
+        assert_eq!(own.read_body().await.unwrap().unwrap(), "one");
+        assert_eq!(joined.read_body().await.unwrap().unwrap(), "two");
+        drop(first);
+        second.finish().await.unwrap();
+        assert!(own.read_body().await.is_err());
+        assert_eq!(joined.read_body().await.unwrap(), None);
+        let (_, mut hit) = zone.lookup(&key, &trace()).await.unwrap().unwrap();
+        assert_eq!(body(&mut hit).await.unwrap(), "two");
+    }
+
+    #[tokio::test]
+    async fn a_body_shorter_than_its_content_length_is_never_the_end() {
+        let (zone, key) = (zone(), name("a"));
+        let meta = response(&[("content-length", "6")]);
+        let mut miss = zone.get_miss_handler(&key, &meta, &trace()).await.unwrap();
+        miss.write_body("hello".into(), true).await.unwrap();
+        let (_, mut hit) = zone.lookup(&key, &trace()).await.unwrap().unwrap();
+        assert!(miss.finish().await.is_err());
+        assert!(body(&mut hit).await.is_err());
+        assert!(zone.lookup(&key, &trace()).await.unwrap().is_none());
+    }
+
+    #[tokio::test]
+    async fn purging_removes_and_expiring_leaves_a_stale_object() {
+        let (zone, key) = (zone(), name("a"));
+        let compact = key.to_compact();
+        let target = PurgeTarget::Active(&compact);
+        let outcome = zone.expire(target, &trace()).await.unwrap();
+        assert_eq!(outcome, PurgeOutcome::NotFound);
+        put(zone, &key, &response(&[]), "hello").await;
+        let outcome = zone.expire(target, &trace()).await.unwrap();
+        assert_eq!(outcome, PurgeOutcome::Expired);
+        let (meta, _hit) = zone.lookup(&key, &trace()).await.unwrap().unwrap();
+        let soon = SystemTime::now() + Duration::from_millis(2);
+        assert!(!meta.is_fresh(soon) && meta.serve_stale_while_revalidate(soon));
+        let outcome = zone.purge(target, PurgeType::Invalidation, &trace()).await;
+        assert_eq!(outcome.unwrap(), PurgeOutcome::Purged(None));
+        assert!(zone.lookup(&key, &trace()).await.unwrap().is_none());
+    }
+
+    #[tokio::test]
+    async fn variants_and_other_keys_with_the_same_hash_are_kept_apart() {
+        let zone = zone();
+        put(zone, &name("a"), &response(&[]), "primary").await;
+        let mut variant = name("a");
+        variant.set_variance_key([1; 16]);
+        assert!(zone.lookup(&variant, &trace()).await.unwrap().is_none());
+        put(zone, &variant, &response(&[]), "variant").await;
+        for (key, expected) in [(name("a"), "primary"), (variant, "variant")] {
+            let (_, mut hit) = zone.lookup(&key, &trace()).await.unwrap().unwrap();
+            assert_eq!(body(&mut hit).await.unwrap(), expected);
+        }
+        let mut collision = name("b");
+        collision.set_primary_bin_override(name("a").primary_bin());
+        assert!(zone.lookup(&collision, &trace()).await.unwrap().is_none());
+    }
+
+    #[tokio::test]
+    async fn pingora_fills_and_hits_a_zone_without_an_eviction_manager() {
+        let zone = zone();
+        let begin = || {
+            let mut cache = HttpCache::new();
+            cache.enable(zone, None, None, None, None);
+            cache.set_cache_key(name("a"));
+            cache
+        };
+        let mut first = begin();
+        assert!(first.cache_lookup().await.unwrap().is_none());
+        first.cache_miss();
+        first.set_cache_meta(response(&[]));
+        first.set_miss_handler().await.unwrap();
+        let miss = first.miss_handler().unwrap();
+        miss.write_body("hello".into(), true).await.unwrap();
+        let streamed = first.miss_body_reader().unwrap().read_body().await;
+        assert_eq!(streamed.unwrap().unwrap(), "hello");
+        first.finish_miss_handler().await.unwrap();
+        let mut second = begin();
+        let (_, mut hit) = second.cache_lookup().await.unwrap().unwrap();
+        assert_eq!(body(&mut hit).await.unwrap(), "hello");
+        assert!(second.purge().await.unwrap());
+        assert!(begin().cache_lookup().await.unwrap().is_none());
+    }
+
+    #[tokio::test]
+    async fn a_zone_keeps_its_objects_when_it_is_asked_for_again_and_loses_them_when_it_is_not() {
+        let zones = Zones::default();
+        let (zone, key) = (zones.zone("a", LIMITS), name("a"));
+        put(zone, &key, &response(&[]), "hello").await;
+        assert!(std::ptr::eq(zone, zones.zone("a", LIMITS)));
+        zones.retain(|name| name == "a");
+        assert!(zone.lookup(&key, &trace()).await.unwrap().is_some());
+        zones.retain(|_| false);
+        assert_eq!(zone.store().statistics().bytes, 0);
+        let mut miss = zone
+            .get_miss_handler(&key, &response(&[]), &trace())
+            .await
+            .unwrap();
+        assert!(miss.write_body("hello".into(), true).await.is_err());
+        assert!(std::ptr::eq(zone, zones.zone("a", LIMITS)));
+        put(zone, &key, &response(&[]), "hello").await;
+        assert!(zone.lookup(&key, &trace()).await.unwrap().is_some());
+    }
+}
