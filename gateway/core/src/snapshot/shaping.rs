@@ -40,7 +40,7 @@ impl Split {
         Self { parts, total }
     }
 
-    /// The place in the list where a request goes: that of its `key` ([`key`]), or without one where the
+    /// The place in the list where a request goes: that of its `key`, or without one where the
     /// number `random` falls.
     ///
     /// A key stays where it is as long as no weight changes in proportion to the others; when one

@@ -7,7 +7,7 @@
 //! * [`endpoint`]: what is known about an endpoint: its address, load, failures, checks. A resource that
 //!   outlives the configuration.
 //! * [`breaker`], [`budget`], [`queue`]: when a request is not sent, not sent again, or not yet.
-//! * [`discovery`], [`resolve`], [`health`]: what runs beside the requests; [`tend`] runs it.
+//! * [`discovery`], [`resolve`], [`health`]: what runs beside the requests; [`mod@tend`] runs it.
 //! * [`peer`]: how Pingora is told to reach an endpoint.
 
 pub(crate) mod balance;

@@ -141,7 +141,7 @@ impl Tier {
 
     /// The number of a member that is usable, or none if none is.
     ///
-    /// `key` is what [`Policy::Hash`] goes by, a [`hash`]; without one it is as round robin.
+    /// `key` is what [`Policy::Hash`] goes by, a hash; without one it is as round robin.
     pub(crate) fn pick(&self, field: &impl Field, key: Option<u64>) -> Option<u16> {
         if self.candidates.is_empty() {
             return None;

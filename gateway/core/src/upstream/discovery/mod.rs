@@ -4,7 +4,7 @@
 //! changed. What was found last stays through every failure to look.
 //!
 //! * [`dns`]: the addresses of a name, and the records of a service.
-//! * [`file`]: a file that somebody else writes.
+//! * [`mod@file`]: a file that somebody else writes.
 //! * [`resolver`]: who is asked for names.
 
 mod dns;
