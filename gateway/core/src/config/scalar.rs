@@ -35,7 +35,40 @@ macro_rules! from_text {
     };
 }
 
-pub(crate) use from_text;
+/// The same where the text may be nothing but a number, and so be one in YAML.
+macro_rules! from_text_or_number {
+    ($type:ty, $expected:literal) => {
+        impl<'de> Deserialize<'de> for $type {
+            fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+                struct Either;
+
+                impl Visitor<'_> for Either {
+                    type Value = $type;
+
+                    fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+                        f.write_str($expected)
+                    }
+
+                    fn visit_str<E: de::Error>(self, text: &str) -> Result<$type, E> {
+                        text.parse().map_err(E::custom)
+                    }
+
+                    fn visit_u64<E: de::Error>(self, number: u64) -> Result<$type, E> {
+                        self.visit_str(&number.to_string())
+                    }
+
+                    fn visit_i64<E: de::Error>(self, number: i64) -> Result<$type, E> {
+                        self.visit_str(&number.to_string())
+                    }
+                }
+
+                deserializer.deserialize_any(Either)
+            }
+        }
+    };
+}
+
+pub(crate) use {from_text, from_text_or_number};
 
 /// Where a listener waits: `0.0.0.0:80`, `[::]:80`, or `:80` for every address of both families.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -250,6 +283,11 @@ impl StatusRange {
         last: 599,
     };
 
+    /// Whether the status is in one of them.
+    pub(crate) fn any_contains(ranges: &[Self], status: StatusCode) -> bool {
+        ranges.iter().any(|range| range.contains(status))
+    }
+
     /// Whether the status is in it.
     pub(crate) fn contains(self, status: StatusCode) -> bool {
         (self.first..=self.last).contains(&status.as_u16())
@@ -289,33 +327,7 @@ impl fmt::Display for StatusRange {
     }
 }
 
-impl<'de> Deserialize<'de> for StatusRange {
-    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
-        struct Either;
-
-        impl Visitor<'_> for Either {
-            type Value = StatusRange;
-
-            fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-                f.write_str("a status or a range of them such as `500-599`")
-            }
-
-            fn visit_str<E: de::Error>(self, text: &str) -> Result<StatusRange, E> {
-                text.parse().map_err(E::custom)
-            }
-
-            fn visit_u64<E: de::Error>(self, number: u64) -> Result<StatusRange, E> {
-                self.visit_str(&number.to_string())
-            }
-
-            fn visit_i64<E: de::Error>(self, number: i64) -> Result<StatusRange, E> {
-                self.visit_str(&number.to_string())
-            }
-        }
-
-        deserializer.deserialize_any(Either)
-    }
-}
+from_text_or_number!(StatusRange, "a status or a range of them such as `500-599`");
 
 /// A network or a single address: `10.0.0.0/8`, `::1`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

@@ -17,7 +17,7 @@ use serde::{
 use super::{
     At, By, Discover, EndpointAddress, Health, HostPolicy, Sticky,
     diagnostic::{Diagnostic, Problems},
-    scalar::{HiddenHeader, Pause, Percent, Span, StatusRange, from_text},
+    scalar::{HiddenHeader, Pause, Percent, Span, StatusRange, from_text, from_text_or_number},
 };
 use crate::upstream::breaker::MOST_PROBES;
 
@@ -489,33 +489,7 @@ impl FromStr for Condition {
     }
 }
 
-impl<'de> Deserialize<'de> for Condition {
-    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
-        struct Either;
-
-        impl Visitor<'_> for Either {
-            type Value = Condition;
-
-            fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-                f.write_str("`connect`, `reset`, `timeout` or a status")
-            }
-
-            fn visit_str<E: de::Error>(self, text: &str) -> Result<Condition, E> {
-                text.parse().map_err(E::custom)
-            }
-
-            fn visit_u64<E: de::Error>(self, number: u64) -> Result<Condition, E> {
-                self.visit_str(&number.to_string())
-            }
-
-            fn visit_i64<E: de::Error>(self, number: i64) -> Result<Condition, E> {
-                self.visit_str(&number.to_string())
-            }
-        }
-
-        deserializer.deserialize_any(Either)
-    }
-}
+from_text_or_number!(Condition, "`connect`, `reset`, `timeout` or a status");
 
 #[derive(Clone, Debug, Deserialize)]
 #[serde(default)]

@@ -18,7 +18,7 @@ use super::{
 use crate::{
     config::{Condition, Protocol},
     snapshot::Target,
-    upstream::{Cluster, Lease, Members, Picked, Tried, Turned, Want, breaker::Admission, clock},
+    upstream::{Admitted, Cluster, Lease, Members, Picked, Tried, Turned, Want, clock},
 };
 
 const OVER: &str = "the time for the whole request is over";
@@ -43,9 +43,7 @@ pub(super) struct Tries {
     /// When this try must have an answer.
     try_due: Option<Instant>,
     watchdog: Option<Watchdog>,
-    admission: Admission,
-    /// Whether it went well in the end, as far as the upstream is concerned.
-    outcome: Option<bool>,
+    admitted: Admitted,
     websocket: bool,
     /// The head of an answer has come in this try.
     answered: bool,
@@ -59,12 +57,6 @@ pub(super) struct Tries {
 impl Tries {
     pub(super) fn lease(&self) -> Option<&Lease> {
         self.lease.as_ref()
-    }
-}
-
-impl Drop for Tries {
-    fn drop(&mut self) {
-        self.settle();
     }
 }
 
@@ -128,14 +120,14 @@ fn begin(session: &mut Session, ctx: &mut Ctx) -> Result<()> {
         );
         return Err(ctx.refuse(Reply::new(501).because(reason)));
     }
-    let admission = match cluster.admit(now) {
-        Admission::Refused { retry_after } => {
+    let admitted = match Admitted::to(&cluster, now) {
+        Ok(admitted) => admitted,
+        Err(retry_after) => {
             let seconds = retry_after.as_secs_f64().ceil().max(1.0);
             let reply = Reply::new(503).header(header::RETRY_AFTER, format!("{seconds:.0}"));
             let reason = format!("the breaker of the upstream `{}` is open", cluster.name);
             return Err(ctx.refuse(reply.because(reason)));
         }
-        admission => admission,
     };
     let members = cluster.members();
     let timeouts = &cluster.settings.transport.timeouts;
@@ -151,8 +143,7 @@ fn begin(session: &mut Session, ctx: &mut Ctx) -> Result<()> {
         due: total.map(|total| ctx.exchange.started + total),
         try_due: None,
         watchdog: None,
-        admission,
-        outcome: None,
+        admitted,
         websocket: false,
         answered: false,
         rejected: false,
@@ -275,21 +266,14 @@ fn limit(peer: &mut HttpPeer, tries: &mut Tries, uploads: bool) {
     let settings = &tries.cluster.settings;
     let now = Instant::now();
     tries.try_due = settings.retries.timeout.map(|timeout| now + timeout);
-    let Some(soonest) = earlier(tries.try_due, tries.due) else {
-        if let (Some(first), true) = (settings.first_byte(), settings.shares_connections()) {
-            shorten(&mut peer.options.read_timeout, first);
-        }
-        return;
-    };
-    let left = left(soonest);
-    shorten(&mut peer.options.connection_timeout, left);
-    shorten(&mut peer.options.total_connection_timeout, left);
+    let soonest = earlier(tries.try_due, tries.due);
+    if let Some(left) = soonest.map(left) {
+        shorten(&mut peer.options.connection_timeout, left);
+        shorten(&mut peer.options.total_connection_timeout, left);
+    }
     if settings.shares_connections() {
-        let most = if uploads { tries.due } else { Some(soonest) };
-        for most in [most.map(self::left), settings.first_byte()]
-            .into_iter()
-            .flatten()
-        {
+        let most = if uploads { tries.due } else { soonest };
+        for most in most.map(left).into_iter().chain(settings.first_byte()) {
             shorten(&mut peer.options.read_timeout, most);
         }
     }
@@ -378,12 +362,6 @@ impl Tries {
         self.watchdog = None;
     }
 
-    /// Tells the upstream how the request has ended, once.
-    fn settle(&mut self) {
-        let admission = std::mem::replace(&mut self.admission, Admission::UNASKED);
-        self.cluster.ended(admission, self.outcome.take());
-    }
-
     /// Whether the time of this try is over.
     fn has_run_out(&self) -> bool {
         self.try_due.is_some_and(|due| due <= Instant::now())
@@ -432,7 +410,7 @@ impl Tries {
     }
 
     fn failed(&mut self, reason: &dyn std::fmt::Display) {
-        self.outcome = Some(false);
+        self.admitted.went(false);
         if let Some(lease) = &self.lease {
             self.cluster.failed(lease, self.began, reason);
         }
@@ -448,17 +426,14 @@ pub(super) fn answered(session: &mut Session, status: StatusCode, ctx: &mut Ctx)
     tries.answered(status == StatusCode::SWITCHING_PROTOCOLS);
     let cluster = Arc::clone(&tries.cluster);
     let settings = &cluster.settings;
-    let reason = format_args!("it has answered {}", status.as_u16());
-    if settings.is_failure(status) {
-        tries.failed(&reason);
-    } else if let Some(lease) = &tries.lease {
-        cluster.succeeded(lease, tries.began);
+    if let Some(lease) = &tries.lease {
+        cluster.answered(lease, tries.began, status);
     }
-    tries.outcome = Some(!settings.breaks(status));
+    tries.admitted.went(!settings.breaks(status));
     tries.rejected = settings.retries.on_status(status) && repeatable && tries.may_go_on();
     if !tries.rejected {
         // Now, and not at the end of what may be an endless body.
-        tries.settle();
+        tries.admitted.settle();
     }
     !tries.rejected
 }

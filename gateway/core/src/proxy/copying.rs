@@ -16,7 +16,7 @@ use super::{
 use crate::{
     config::HostPolicy,
     snapshot::Target,
-    upstream::{Cluster, Lease, Picked, Want, breaker::Admission, clock},
+    upstream::{Admitted, Cluster, Lease, Picked, Want, clock},
 };
 
 /// Begins a copy of a request that is about to be sent, if its route has a mirror, chance wills, and
@@ -107,7 +107,7 @@ fn send(ctx: &mut Ctx, connections: &Arc<Connections>) {
     ready.send(connections, peer, move |outcome| errand.end(at, outcome));
 }
 
-/// What a copy has to do with its upstream. The breaker is told when this is dropped.
+/// What a copy has to do with its upstream.
 struct Errand {
     cluster: Arc<Cluster>,
     lease: Lease,
@@ -115,33 +115,11 @@ struct Errand {
     admitted: Admitted,
 }
 
-/// That the breaker has let a copy pass.
-struct Admitted {
-    cluster: Arc<Cluster>,
-    admission: Admission,
-    /// Whether it went well, as far as the upstream is concerned.
-    outcome: Option<bool>,
-}
-
-impl Drop for Admitted {
-    fn drop(&mut self) {
-        self.cluster.ended(self.admission, self.outcome);
-    }
-}
-
 impl Errand {
     /// Takes a place at an endpoint, if there is one and the breaker lets the copy pass. Nobody waits.
     fn begin(cluster: &Arc<Cluster>, keys: Keys) -> Option<Self> {
         let now = clock::now();
-        let admission = cluster.admit(now);
-        if matches!(admission, Admission::Refused { .. }) {
-            return None;
-        }
-        let admitted = Admitted {
-            cluster: Arc::clone(cluster),
-            admission,
-            outcome: None,
-        };
+        let admitted = Admitted::to(cluster, now).ok()?;
         let want = Want {
             tried: &[],
             key: keys.balance,
@@ -169,14 +147,8 @@ impl Errand {
     }
 
     fn answered(&mut self, status: StatusCode) {
-        let settings = &self.cluster.settings;
-        self.admitted.outcome = Some(!settings.breaks(status));
-        if settings.is_failure(status) {
-            let reason = format_args!("it has answered {}", status.as_u16());
-            self.cluster.failed(&self.lease, self.began, &reason);
-        } else {
-            self.cluster.succeeded(&self.lease, self.began);
-        }
+        self.admitted.went(!self.cluster.settings.breaks(status));
+        self.cluster.answered(&self.lease, self.began, status);
     }
 
     fn lost(&mut self, at: Option<SocketAddr>, lost: &Lost) {
@@ -188,7 +160,7 @@ impl Errand {
             .filter(|_| unconnected)
             .is_some_and(|at| cluster.unreachable(self.lease.endpoint(), at));
         if lost.is_failure() && !elsewhere {
-            self.admitted.outcome = Some(false);
+            self.admitted.went(false);
             cluster.failed(&self.lease, self.began, lost);
         }
     }

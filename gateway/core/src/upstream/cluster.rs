@@ -16,7 +16,7 @@ use tokio::sync::watch;
 
 use super::{
     balance::{self, Policy, Turn},
-    breaker::{self, Admission, Breaker, Changed},
+    breaker::{self, Breaker},
     budget::{self, Budget},
     clock,
     discovery::{Found, Source},
@@ -150,15 +150,14 @@ impl Settings {
     }
 
     /// Whether such an answer is a failure of the endpoint.
-    pub(crate) fn is_failure(&self, status: StatusCode) -> bool {
-        self.failures.iter().any(|range| range.contains(status))
+    fn is_failure(&self, status: StatusCode) -> bool {
+        StatusRange::any_contains(&self.failures, status)
     }
 
     /// Whether such an answer is a failure of the upstream as a whole.
     pub(crate) fn breaks(&self, status: StatusCode) -> bool {
         let breaking = self.breaker.as_ref();
-        breaking
-            .is_some_and(|breaking| breaking.failures.iter().any(|range| range.contains(status)))
+        breaking.is_some_and(|breaking| StatusRange::any_contains(&breaking.failures, status))
     }
 }
 
@@ -357,8 +356,12 @@ impl Cluster {
     }
 
     fn note(&self, book: &mut Book, found: Vec<Found>) {
-        let source = self.source.as_ref().map(|source| source.describe());
-        book.found = source.map(|source| (source, found));
+        book.found = self.described().map(|source| (source, found));
+    }
+
+    /// What its source is called, by which it is known in the book.
+    pub(super) fn described(&self) -> Option<String> {
+        self.source.as_ref().map(|source| source.describe())
     }
 
     fn early(&self) -> MutexGuard<'_, Option<Vec<Found>>> {
@@ -387,7 +390,7 @@ impl Cluster {
 
     /// Builds the members anew.
     fn rebuild(&self, book: &Book) {
-        let source = self.source.as_ref().map(|source| source.describe());
+        let source = self.described();
         let early = self.early();
         let found = early
             .as_deref()
@@ -445,45 +448,22 @@ impl Cluster {
         }
     }
 
-    /// Whether a request may ask this upstream now. Called once for each.
-    pub(crate) fn admit(&self, now: u64) -> Admission {
-        let admission = match &self.settings.breaker {
-            Some(breaker) => self.shared.breaker.admit(&breaker.rules, now),
-            None => Admission::UNASKED,
-        };
-        // Who is refused pays for no retry.
-        if !matches!(admission, Admission::Refused { .. }) {
-            self.shared.budget.request(now);
-        }
-        admission
-    }
-
-    /// Notes how a request that was admitted has ended; without an outcome its client has left.
-    pub(crate) fn ended(&self, admission: Admission, outcome: Option<bool>) {
-        let Some(breaker) = &self.settings.breaker else {
-            return;
-        };
-        let Some(good) = outcome else {
-            return self.shared.breaker.abandoned(admission);
-        };
-        let changed = self
-            .shared
-            .breaker
-            .note(&breaker.rules, clock::now(), admission, good);
-        match changed {
-            Some(Changed::Opened) => warn!("breaker has opened: upstream={}", self.name),
-            Some(Changed::Closed) => info!("breaker has closed: upstream={}", self.name),
-            None => {}
-        }
-    }
-
     /// Whether the budget has a retry left. Takes it.
     pub(crate) fn may_retry(&self, now: u64) -> bool {
         self.shared.budget.take(&self.settings.retries.budget, now)
     }
 
     /// Notes that an endpoint has answered a request that was sent at `began`.
-    pub(crate) fn succeeded(&self, lease: &Lease, began: u64) {
+    pub(crate) fn answered(&self, lease: &Lease, began: u64, status: StatusCode) {
+        if self.settings.is_failure(status) {
+            let reason = format_args!("it has answered {}", status.as_u16());
+            self.failed(lease, began, &reason);
+        } else {
+            self.succeeded(lease, began);
+        }
+    }
+
+    fn succeeded(&self, lease: &Lease, began: u64) {
         let (endpoint, now) = (lease.endpoint(), clock::now());
         let load = &endpoint.state.load;
         load.latency.note(now, now.saturating_sub(began));

@@ -12,7 +12,7 @@ use std::{
 use arc_swap::ArcSwapOption;
 
 use self::{passive::Passive, probe::Probe};
-use super::window::micros;
+use super::clock::micros;
 use crate::config::Mode;
 
 mod load;

@@ -10,7 +10,7 @@ use std::{
     time::Duration,
 };
 
-use super::window::micros;
+use super::clock::micros;
 
 /// The time to answer, in microseconds.
 #[derive(Debug, Default)]

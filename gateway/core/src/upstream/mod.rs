@@ -6,10 +6,11 @@
 //!   policy; [`sticky`]: whose session is where.
 //! * [`endpoint`]: what is known about an endpoint: its address, load, failures, checks. A resource that
 //!   outlives the configuration.
-//! * [`breaker`], [`budget`], [`queue`]: when a request is not sent, not sent again, or not yet.
+//! * [`admitted`], [`breaker`], [`budget`], [`queue`]: when a request is not sent, not sent again, or not yet.
 //! * [`discovery`], [`resolve`], [`health`]: what runs beside the requests; [`mod@tend`] runs it.
 //! * [`peer`]: how Pingora is told to reach an endpoint.
 
+mod admitted;
 pub(crate) mod balance;
 pub(crate) mod breaker;
 pub(crate) mod budget;
@@ -30,6 +31,7 @@ mod view;
 mod window;
 
 pub(crate) use self::{
+    admitted::Admitted,
     cluster::{BalanceBy, Breaking, Cluster, MOST, Plan, Retries, Settings, Signing, Sticky},
     members::{Endpoint, Lease, Members, Picked, Tried, Want},
     peer::{Tls, Transport},

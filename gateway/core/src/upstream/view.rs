@@ -95,8 +95,7 @@ impl Cluster {
                 waiting: self.queue.len(),
                 size,
             }),
-            source: self.source.as_ref().map(|source| {
-                let described = source.describe();
+            source: self.described().map(|described| {
                 let own = format!("upstream={} ", self.name);
                 described
                     .strip_prefix(&own)
@@ -116,11 +115,8 @@ impl Cluster {
     /// The endpoint of this name.
     pub(crate) fn view_endpoint(&self, name: &str) -> Option<EndpointView> {
         let members = self.members();
-        let endpoint = members
-            .endpoints
-            .iter()
-            .find(|endpoint| &*endpoint.name == name);
-        endpoint.map(|endpoint| self.view_of(endpoint))
+        let number = members.of_name(name)?;
+        Some(self.view_of(members.endpoint(number)))
     }
 
     fn view_of(&self, endpoint: &Endpoint) -> EndpointView {

@@ -9,6 +9,8 @@ use std::{
     time::Duration,
 };
 
+use super::clock::micros;
+
 /// How many good and bad outcomes there were in the last [`SLOTS`] times `length`.
 ///
 /// `length` is a parameter of each call because the configuration may change while the counts stay.
@@ -80,11 +82,6 @@ impl Counts {
     pub(crate) fn bad_share(self) -> f64 {
         self.bad as f64 / self.total().max(1) as f64
     }
-}
-
-/// A period as microseconds, the unit of `clock::now()`.
-pub(super) fn micros(period: Duration) -> u64 {
-    u64::try_from(period.as_micros()).unwrap_or(u64::MAX)
 }
 
 /// A tenth of a window: the `number`th since the clock began.

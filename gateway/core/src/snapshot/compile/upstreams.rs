@@ -150,16 +150,12 @@ fn plan(
         discovered(compiler, discover, problems);
         discovery::source(&name.value, &discover.value, compiler.folder, resolver)
     });
-    let written = upstream
-        .endpoints
-        .iter()
-        .flat_map(|endpoints| &endpoints.value);
     Some(Plan {
         name: name.value.clone(),
         settings,
         source,
         check,
-        written: written
+        written: listed(upstream)
             .map(|endpoint| {
                 upstream::Listed::written(&endpoint.value, upstream::Origin::Configuration)
             })
@@ -281,15 +277,9 @@ fn panic_below(upstream: &Upstream, problems: &mut Problems) -> f64 {
 
 fn queue(upstream: &Upstream, problems: &mut Problems) -> Option<(u32, Duration)> {
     let queue = upstream.queue.as_ref()?;
-    let endpoints = upstream
-        .endpoints
-        .iter()
-        .flat_map(|endpoints| &endpoints.value);
     let limited = upstream.max_connections.is_some()
         || upstream.discover.is_some()
-        || endpoints
-            .clone()
-            .any(|endpoint| endpoint.value.max_connections.is_some());
+        || listed(upstream).any(|endpoint| endpoint.value.max_connections.is_some());
     if !limited {
         let message = "`queue` has no effect: no endpoint has `max_connections`";
         problems.push(Diagnostic::error(message).at(queue));
@@ -406,9 +396,13 @@ fn longer_than_interval(
 
 /// The endpoints that are written as sockets in the file system.
 fn sockets(upstream: &Upstream) -> impl Iterator<Item = &At<Endpoint>> {
+    listed(upstream).filter(|endpoint| endpoint.value.address.host().is_none())
+}
+
+/// The endpoints that are written.
+fn listed(upstream: &Upstream) -> impl Iterator<Item = &At<Endpoint>> {
     let endpoints = upstream.endpoints.iter();
-    let endpoints = endpoints.flat_map(|endpoints| &endpoints.value);
-    endpoints.filter(|endpoint| endpoint.value.address.host().is_none())
+    endpoints.flat_map(|endpoints| &endpoints.value)
 }
 
 /// Tells what is wrong with a file of endpoints that is there. One that is not may come yet.

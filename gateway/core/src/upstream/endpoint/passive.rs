@@ -8,7 +8,10 @@ use std::{
     time::Duration,
 };
 
-use crate::upstream::window::{SLOTS, Window, micros};
+use crate::upstream::{
+    clock::micros,
+    window::{SLOTS, Window},
+};
 
 /// How many failures in how long leave an endpoint out, and for how long.
 #[derive(Clone, Copy, Debug, PartialEq)]
