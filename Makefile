@@ -38,13 +38,15 @@ check: ## Check format, lints, documentation, and dependencies
 demo: ## Run the tutorial in containers and check it (needs a Docker engine)
 	@compose/check
 
-bench: ## Measure the gateway beside nginx, and nginx with njs (about 12 minutes)
-	@.ci/need $(BUILD_TOOLS) nginx=nginx /usr/lib/nginx/modules/ngx_http_js_module.so=libnginx-mod-http-js
+bench: ## Measure the gateway beside nginx, nginx with njs, and Varnish (about 22 minutes)
+	@.ci/need $(BUILD_TOOLS) nginx=nginx /usr/lib/nginx/modules/ngx_http_js_module.so=libnginx-mod-http-js \
+		/usr/sbin/varnishd=varnish
 	$(CARGO) build --release --locked -p edgeway -p edgeway-load
 	target/release/edgeway-load
 
-micro: ## Measure the search for a route, the choice of an endpoint, and the token check, by themselves
+micro: ## Measure the search for a route, the choice of an endpoint, the cache, and the token check, by themselves
 	@.ci/need $(BUILD_TOOLS)
 	$(CARGO) bench --locked -p edgeway --bench route
 	$(CARGO) bench --locked -p edgeway --bench balance
+	$(CARGO) bench --locked -p edgeway --bench cache
 	$(CARGO) bench --locked -p edgeway-filters --bench jwt

@@ -8,10 +8,11 @@ use edgeway_tests::{Finished, Gateway};
 
 use crate::cli::edgeway;
 
-const FILTERS: [&str; 6] = [
+const FILTERS: [&str; 7] = [
     "access_log",
     "basic_auth",
     "cors",
+    "expires",
     "headers",
     "jwt",
     "request_id",

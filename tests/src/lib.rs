@@ -25,7 +25,8 @@
 //!
 //! * [`Gateway`]: the program under test; [`Setup`] for files, variables and other commands.
 //! * [`Request`], [`Answer`], [`Connection`]: an HTTP/1.1 client that is strict about framing.
-//! * [`Http2`]: a client of HTTP/2, in the clear or over TLS, that shows trailers.
+//! * [`Http2`]: a client of HTTP/2, in the clear or over TLS, that shows trailers and may send
+//!   its bodies while it reads ([`Streaming`]); [`Frames`]: HTTP/2 frame by frame.
 //! * [`Echo`], [`Auth`], [`Product`]: the services. Their `Display` is their address.
 //! * [`Tornado`]: an application of another world; [`python()`] finds what it needs.
 //! * [`Upstream`]: an endpoint of a few lines that may misbehave, byte by byte.
@@ -52,7 +53,10 @@ mod upstream;
 mod wait;
 
 pub use authority::{Authority, Certificate};
-pub use client::{Address, Answer, Broken, Connection, Framing, Http2, Request, Trailed};
+pub use client::{
+    Address, Answer, Broken, Connection, Frame, Frames, Framing, Http2, Request, Streaming,
+    Trailed, asking, block, frame,
+};
 pub use dns::Dns;
 pub use endpoint::{
     Break, Endpoint, EndpointSetup, GrpcHealth, Health, Inbound, Reaction, Received,

@@ -15,13 +15,17 @@ use std::{
     sync::Arc,
     task::{Context, Poll, Waker},
     thread,
-    time::{Instant, SystemTime},
+    time::{Duration, Instant, SystemTime},
 };
 
 use bytes::Bytes;
 use cache::{
-    head::Head,
+    head::{Head, Notes, meta},
     memory::{Draft, Filing, Key, Limits, Object, Reader, Store},
+    policy::{
+        freshness::{Basis, Freshness, Stale},
+        rules::Windows,
+    },
 };
 use pingora::{cache::CacheMeta, http::ResponseHeader};
 use xxhash_rust::xxh3::xxh3_128;
@@ -37,7 +41,26 @@ mod cache {
     pub(crate) mod head;
     #[path = "memory/mod.rs"]
     pub(crate) mod memory;
-    pub(crate) mod storage;
+    pub(crate) mod policy {
+        pub(crate) mod accept;
+        pub(crate) mod condition;
+        pub(crate) mod date;
+        pub(crate) mod directives;
+        pub(crate) mod fields;
+        pub(crate) mod freshness;
+        pub(crate) mod invalidate;
+        pub(crate) mod list;
+        pub(crate) mod range;
+        pub(crate) mod request;
+        pub(crate) mod rules;
+        pub(crate) mod status;
+        pub(crate) mod storable;
+        pub(crate) mod tags;
+        pub(crate) mod targeted;
+        pub(crate) mod update;
+        pub(crate) mod vary;
+    }
+    pub(crate) mod time;
 }
 
 fn main() {
@@ -157,6 +180,7 @@ fn put(store: &Store<u64>, (hash, name): &(u128, [u8; NAME]), body: &Bytes) {
         head_size: 0,
         filing: Filing::default(),
         expires: u32::MAX,
+        shared: true,
     };
     let mut writer = store.write(draft, Some(body.len() as u64), 0);
     writer.write(body.clone(), true).expect("there is room");
@@ -302,5 +326,19 @@ fn response(headers: usize) -> CacheMeta {
             .expect("it is a header");
     }
     let now = SystemTime::now();
-    CacheMeta::new(now, now, 0, 0, header)
+    let freshness = Freshness {
+        lifetime: Duration::from_secs(60),
+        basis: Basis::MaxAge,
+        initial_age: Duration::ZERO,
+        received: now,
+        stale: Stale::For(Windows::default()),
+    };
+    let mut meta = meta(&freshness, now, header);
+    meta.extensions_mut().insert(Notes {
+        freshness,
+        filing: Filing::default(),
+        requested: now,
+        shared: true,
+    });
+    meta
 }

@@ -5,6 +5,8 @@
 mod access_log;
 mod basic_auth;
 mod cors;
+mod criteria;
+mod expires;
 mod headers;
 mod jwt;
 mod request_id;
@@ -18,6 +20,7 @@ pub fn standard() -> Filters {
         .add_documented("access_log", access_log::DOC, access_log::build)
         .add_documented("basic_auth", basic_auth::DOC, basic_auth::build)
         .add_documented("cors", cors::DOC, cors::build)
+        .add_documented("expires", expires::DOC, expires::build)
         .add_documented("headers", headers::DOC, headers::build)
         .add_documented("jwt", jwt::DOC, jwt::build)
         .add_documented("request_id", request_id::DOC, request_id::build)

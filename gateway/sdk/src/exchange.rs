@@ -63,7 +63,18 @@ pub struct Exchange {
     pub reason: Option<String>,
     /// The filter that replied.
     pub decided_by: Option<Arc<str>>,
+    /// What the cache did for the request, on routes that have one.
+    pub cached: Option<Cached>,
     id: OnceLock<Box<str>>,
+}
+
+/// What the cache did for a request, in words for logs.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Cached {
+    /// `hit`, `stale`, `miss`, `expired`, `revalidated` or `bypass`.
+    pub outcome: &'static str,
+    /// Why the response was not stored, or not served from the cache, if there is more to say.
+    pub reason: Option<&'static str>,
 }
 
 impl Exchange {
@@ -82,6 +93,7 @@ impl Exchange {
             response_edits: Vec::new(),
             reason: None,
             decided_by: None,
+            cached: None,
             id: OnceLock::new(),
         }
     }

@@ -11,10 +11,11 @@ use smallvec::SmallVec;
 
 /// Values of any type, at most one of each, for the length of one request.
 ///
-/// A handful at most are ever set, so a short list beats a map.
-#[derive(Default)]
+/// A handful at most are ever set, so a short list beats a map. A clone shares the values, and may be given
+/// others.
+#[derive(Clone, Default)]
 pub struct Values {
-    entries: SmallVec<[(TypeId, Box<dyn Any + Send + Sync>); 2]>,
+    entries: SmallVec<[(TypeId, Arc<dyn Any + Send + Sync>); 2]>,
 }
 
 impl Values {
@@ -28,17 +29,14 @@ impl Values {
     }
 
     /// Sets the value of type `T` and returns the one that it replaces.
-    pub fn insert<T: Any + Send + Sync>(&mut self, value: T) -> Option<T> {
+    pub fn insert<T: Any + Send + Sync>(&mut self, value: T) -> Option<Arc<T>> {
         let id = TypeId::of::<T>();
-        let value = Box::new(value);
+        let value = Arc::new(value);
         let Some(entry) = self.entries.iter_mut().find(|(known, _)| *known == id) else {
             self.entries.push((id, value));
             return None;
         };
-        std::mem::replace(&mut entry.1, value)
-            .downcast()
-            .ok()
-            .map(|old| *old)
+        std::mem::replace(&mut entry.1, value).downcast().ok()
     }
 }
 
@@ -113,7 +111,7 @@ mod tests {
         let mut values = Values::default();
         assert_eq!(values.insert(1_u8), None);
         assert_eq!(values.insert("x"), None);
-        assert_eq!(values.insert(2_u8), Some(1));
+        assert_eq!(values.insert(2_u8), Some(Arc::new(1)));
         assert_eq!(values.get::<u8>(), Some(&2));
         assert_eq!(values.get::<u16>(), None);
     }

@@ -26,7 +26,8 @@ pub(super) struct Map {
 }
 
 /// Maps whose keys are names that users choose. What is below `json` is theirs as well.
-const FREE: [&str; 15] = [
+const FREE: [&str; 16] = [
+    "caches",
     "listeners",
     "upstreams",
     "routes[].match.headers",
@@ -45,7 +46,13 @@ const FREE: [&str; 15] = [
 ];
 
 /// Maps that are one name with its value.
-const CHOICES: [&str; 4] = ["filters[]", "jwt.from[]", "access_log.to", ".sticky"];
+const CHOICES: [&str; 5] = [
+    "filters[]",
+    "jwt.from[]",
+    "access_log.to",
+    "cache.query",
+    ".sticky",
+];
 
 impl Map {
     /// Whose keys its keys are.

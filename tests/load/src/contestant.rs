@@ -1,23 +1,35 @@
-//! Who is measured: nginx and the gateway, each a process with a generated configuration.
+//! Who is measured: nginx, Varnish, and the gateway, each with a generated configuration.
 
-use std::fs;
+use std::env;
+use std::fs::{self, Permissions};
+use std::io;
 use std::net::{Ipv4Addr, SocketAddr, TcpListener};
+use std::os::unix::fs::{MetadataExt, PermissionsExt};
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
 use tempfile::TempDir;
 
 use crate::fault::{Fault, Result, Trouble};
-use crate::http;
+use crate::http::{self, Sign};
+use crate::load::Peer;
 use crate::process::Process;
 use crate::scenario::Stop;
 
-/// The tools found, and a directory for everything that contestants read and write.
-pub(crate) struct Bench {
-    nginx: PathBuf,
+/// The programs to measure.
+pub(crate) struct Tools {
+    pub(crate) nginx: PathBuf,
+    pub(crate) varnish: PathBuf,
     /// `None` when only the others are measured.
-    edgeway: Option<PathBuf>,
+    pub(crate) edgeway: Option<PathBuf>,
+}
+
+/// The tools, and a directory for everything that contestants read and write.
+pub(crate) struct Bench {
+    tools: Tools,
     directory: TempDir,
+    /// For what should not wait for a disk.
+    in_memory: TempDir,
     stop: Stop,
 }
 
@@ -28,22 +40,39 @@ pub(crate) struct Contestant {
     pub(crate) process: Process,
     /// Resident memory in KiB after its first answer.
     pub(crate) resident_at_start: u64,
+    /// What the head of every answer says while it is measured.
+    pub(crate) sign: Option<Sign>,
 }
 
 impl Bench {
-    pub(crate) fn new(nginx: &Path, edgeway: Option<PathBuf>, stop: Stop) -> Result<Self> {
-        let directory =
-            tempfile::tempdir().trouble(|| "cannot make a temporary directory".to_owned())?;
+    pub(crate) fn new(tools: Tools, stop: Stop) -> Result<Self> {
         Ok(Self {
-            nginx: nginx.to_owned(),
-            edgeway,
-            directory,
+            tools,
+            directory: open_directory(&env::temp_dir())?,
+            in_memory: match Path::new(IN_MEMORY) {
+                folder if folder.is_dir() => open_directory(folder)?,
+                _ => open_directory(&env::temp_dir())?,
+            },
             stop,
         })
     }
 
     pub(crate) fn has_edgeway(&self) -> bool {
-        self.edgeway.is_some()
+        self.tools.edgeway.is_some()
+    }
+
+    pub(crate) fn stop(&self) -> &Stop {
+        &self.stop
+    }
+
+    /// A place for files that are in memory if the machine can do that.
+    pub(crate) fn in_memory(&self, name: &str) -> PathBuf {
+        self.in_memory.path().join(file_name(name, "files"))
+    }
+
+    /// Bytes that all these files take up.
+    pub(crate) fn taken_in_memory(&self) -> Result<u64> {
+        taken(self.in_memory.path()).trouble(|| "cannot look at the files of a cache".to_owned())
     }
 
     /// Writes a file that a configuration names, and returns where it is.
@@ -66,7 +95,7 @@ impl Bench {
             &file_name(name, "conf"),
             &nginx_conf(&file_name(name, "pid"), main, &http(address)),
         )?;
-        let mut command = Command::new(&self.nginx);
+        let mut command = Command::new(&self.tools.nginx);
         command
             .arg("-p")
             .arg(self.directory.path())
@@ -79,6 +108,7 @@ impl Bench {
     /// Starts the gateway with one thread; `routes` is the rest of its file.
     pub(crate) fn edgeway(&self, name: &'static str, routes: &str) -> Result<Contestant> {
         let binary = self
+            .tools
             .edgeway
             .as_ref()
             .expect("asked for only when it is measured");
@@ -90,10 +120,38 @@ impl Bench {
         self.start(name, command, address)
     }
 
+    /// Starts a Varnish with one pool of threads, which stores in memory for an hour; fewer than some threads
+    /// it does not have. `vcl` is its program, without the first line.
+    pub(crate) fn varnish(&self, name: &'static str, vcl: &str) -> Result<Contestant> {
+        let address = free_address()?;
+        let file = self.file(&file_name(name, "vcl"), &format!("vcl 4.1;\n{vcl}"))?;
+        let mut command = Command::new(&self.tools.varnish);
+        command.args([
+            "-F",
+            "-s",
+            "malloc,2g",
+            "-t",
+            "3600",
+            "-p",
+            "thread_pools=1",
+        ]);
+        command
+            .arg("-a")
+            .arg(address.to_string())
+            .arg("-f")
+            .arg(file);
+        command.arg("-n").arg(self.directory.path().join(name));
+        self.start(name, command, address)
+    }
+
+    pub(crate) fn varnish_version(&self) -> Result<String> {
+        first_line(&self.tools.varnish, "-V")
+    }
+
     /// The first line that each tool says about its version.
     pub(crate) fn versions(&self) -> Result<Vec<String>> {
-        let mut versions = vec![first_line(&self.nginx, "-v")?];
-        if let Some(edgeway) = &self.edgeway {
+        let mut versions = vec![first_line(&self.tools.nginx, "-v")?];
+        if let Some(edgeway) = &self.tools.edgeway {
             versions.push(first_line(edgeway, "version")?);
         }
         Ok(versions)
@@ -116,11 +174,21 @@ impl Bench {
             address,
             process,
             resident_at_start,
+            sign: None,
         })
     }
 }
 
 impl Contestant {
+    /// To ask it for something.
+    pub(crate) fn peer(&self, what: &str) -> Peer {
+        Peer {
+            who: format!("{} ({what})", self.name),
+            address: self.address,
+            sign: self.sign,
+        }
+    }
+
     /// Asks once; anything but `status`, and `body` if one is given, is a wrong answer.
     pub(crate) fn must_answer(
         &self,
@@ -140,6 +208,33 @@ impl Contestant {
             _ => Ok(()),
         }
     }
+}
+
+/// One that the users whom masters run their workers as may enter.
+fn open_directory(parent: &Path) -> Result<TempDir> {
+    let doing = || {
+        format!(
+            "cannot make a temporary directory in `{}`",
+            parent.display()
+        )
+    };
+    let directory = tempfile::tempdir_in(parent).trouble(doing)?;
+    fs::set_permissions(directory.path(), Permissions::from_mode(0o755)).trouble(doing)?;
+    Ok(directory)
+}
+
+/// Bytes of the files in a folder and the folders in it. One that is gone when it is looked at takes up none.
+fn taken(folder: &Path) -> io::Result<u64> {
+    let mut bytes = 0;
+    for entry in fs::read_dir(folder)? {
+        let entry = entry?;
+        bytes += match entry.metadata() {
+            Ok(found) if found.is_dir() => taken(&entry.path())?,
+            Ok(found) => found.blocks() * 512,
+            Err(_) => 0,
+        };
+    }
+    Ok(bytes)
 }
 
 /// The kernel's choice. Another process could take it in the moment before it is used; the run
@@ -185,13 +280,17 @@ fn first_line(program: &Path, argument: &str) -> Result<String> {
         .arg(argument)
         .output()
         .trouble(|| format!("cannot run `{}`", program.display()))?;
-    // nginx says it on standard error.
+    // nginx and Varnish say it on standard error.
     let text = [output.stdout, output.stderr].concat();
     let text = String::from_utf8_lossy(&text);
     let line = text.lines().next().unwrap_or_default();
-    Ok(line.trim_start_matches("nginx version: ").to_owned())
+    let line = line.trim_start_matches("nginx version: ");
+    // Varnish tells the revision too.
+    let line = line.trim_start_matches("varnishd (").split(" revision ");
+    Ok(line.take(1).collect())
 }
 
 /// Shared by everyone who signs or verifies.
 pub(crate) const SECRET: &str = "a-secret-for-measuring-that-is-long-enough";
 pub(crate) const SECRET_VARIABLE: &str = "EDGEWAY_JWT_SECRET";
+const IN_MEMORY: &str = "/dev/shm";

@@ -3,21 +3,20 @@
 //! The path says which: `/` is answered at once, [`ALWAYS`] by an endpoint that is slow, [`AT_TIMES`]
 //! by one that is slow for a quarter of every second. An answer takes from half to one and a half
 //! times its mean, for where all took the same time, percentiles would stand on a cliff.
-//!
-//! Nobody waits in line here: each connection has a thread, which sleeps.
 
-use std::io::{self, Read, Write};
-use std::net::{Ipv4Addr, SocketAddr, TcpListener, TcpStream};
+use std::net::SocketAddr;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::thread;
 use std::time::{Duration, Instant};
 
 use crate::arrivals::chance;
+use crate::endpoint::Endpoint;
 use crate::fault::{Result, Trouble};
+use crate::http;
 
 pub(crate) struct Endpoints {
-    addresses: Vec<SocketAddr>,
+    all: Vec<Endpoint>,
     shared: Arc<Shared>,
 }
 
@@ -25,29 +24,25 @@ struct Shared {
     start: Instant,
     /// How often each of [`BODIES`] was sent.
     sent: [AtomicU64; BODIES.len()],
-    ended: AtomicBool,
 }
 
 impl Endpoints {
     pub(crate) fn start() -> Result<Self> {
-        let mut endpoints = Self {
-            addresses: Vec::new(),
-            shared: Arc::new(Shared {
-                start: Instant::now(),
-                sent: Default::default(),
-                ended: AtomicBool::new(false),
-            }),
+        let shared = Arc::new(Shared {
+            start: Instant::now(),
+            sent: Default::default(),
+        });
+        let start = |number| {
+            let shared = Arc::clone(&shared);
+            Endpoint::start(move |path| shared.answer(number, path))
+                .trouble(|| "cannot start an endpoint".to_owned())
         };
-        for number in 0..COUNT {
-            endpoints
-                .listen(number)
-                .trouble(|| "cannot start an endpoint".to_owned())?;
-        }
-        Ok(endpoints)
+        let all = (0..COUNT).map(start).collect::<Result<_>>()?;
+        Ok(Self { all, shared })
     }
 
-    pub(crate) fn addresses(&self) -> &[SocketAddr] {
-        &self.addresses
+    pub(crate) fn addresses(&self) -> Vec<SocketAddr> {
+        self.all.iter().map(|endpoint| endpoint.address).collect()
     }
 
     /// How often each of [`BODIES`] was sent since the start.
@@ -55,63 +50,18 @@ impl Endpoints {
         let load = |count: &AtomicU64| count.load(Ordering::SeqCst);
         self.shared.sent.iter().map(load).collect()
     }
-
-    fn listen(&mut self, number: usize) -> io::Result<()> {
-        let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0))?;
-        self.addresses.push(listener.local_addr()?);
-        let shared = Arc::clone(&self.shared);
-        thread::Builder::new().spawn(move || accept(number, &listener, &shared))?;
-        Ok(())
-    }
 }
 
-impl Drop for Endpoints {
-    /// Connections end when their clients close them.
-    fn drop(&mut self) {
-        self.shared.ended.store(true, Ordering::SeqCst);
-        for address in &self.addresses {
-            // Only to wake the thread that accepts; if that has ended, so much the better.
-            TcpStream::connect(address).ok();
-        }
-    }
-}
-
-fn accept(number: usize, listener: &TcpListener, shared: &Arc<Shared>) {
-    for stream in listener.incoming() {
-        if shared.ended.load(Ordering::SeqCst) {
-            return;
-        }
-        let Ok(stream) = stream else { continue };
-        let shared = Arc::clone(shared);
-        let serve = move || {
-            // Who is at the other end notices, and says so.
-            serve(number, stream, &shared).ok();
-        };
-        thread::Builder::new().spawn(serve).ok();
-    }
-}
-
-/// One request after the other, until the connection ends.
-fn serve(number: usize, mut stream: TcpStream, shared: &Shared) -> io::Result<()> {
-    stream.set_nodelay(true)?;
-    let mut received = [0; 4096];
-    let mut filled = 0;
-    loop {
-        let count = stream.read(&mut received[filled..])?;
-        if count == 0 {
-            return Ok(());
-        }
-        filled += count;
-        let Some(slowness) = slowness(&received[..filled])? else {
-            continue;
-        };
-        filled = 0;
-        let slow = number == SLOW_ONE && slowness.now(shared.start.elapsed());
+impl Shared {
+    /// Of the endpoint with this number, when it is to be sent.
+    fn answer(&self, number: usize, path: &str) -> Vec<u8> {
+        let slowness = Slowness::of(path);
+        let slow = number == SLOW_ONE && slowness.now(self.start.elapsed());
         let body = if slow { SLOW_BODY } else { number };
         // Counted before it can be seen, so that whoever has the answer finds it counted.
-        let before = shared.sent[body].fetch_add(1, Ordering::SeqCst);
+        let before = self.sent[body].fetch_add(1, Ordering::SeqCst);
         thread::sleep(slowness.mean(slow).mul_f64(0.5 + chance(before)));
-        stream.write_all(&answer(BODIES[body]))?;
+        http::answer(BODIES[body].as_bytes())
     }
 }
 
@@ -125,6 +75,15 @@ enum Slowness {
 }
 
 impl Slowness {
+    /// What a path asks for.
+    fn of(path: &str) -> Self {
+        match path {
+            ALWAYS => Self::Always,
+            AT_TIMES => Self::AtTimes,
+            _ => Self::None,
+        }
+    }
+
     fn now(self, since_start: Duration) -> bool {
         match self {
             Self::None => false,
@@ -140,28 +99,6 @@ impl Slowness {
             (Self::Always | Self::AtTimes, false) => QUICK,
         }
     }
-}
-
-/// What the path of a whole request asks for; `None` means that more bytes are needed.
-fn slowness(bytes: &[u8]) -> io::Result<Option<Slowness>> {
-    let mut headers = [httparse::EMPTY_HEADER; 32];
-    let mut request = httparse::Request::new(&mut headers);
-    if request.parse(bytes).map_err(io::Error::other)?.is_partial() {
-        return Ok(None);
-    }
-    Ok(Some(match request.path {
-        Some(ALWAYS) => Slowness::Always,
-        Some(AT_TIMES) => Slowness::AtTimes,
-        _ => Slowness::None,
-    }))
-}
-
-fn answer(body: &str) -> Vec<u8> {
-    let length = body.len();
-    format!(
-        "HTTP/1.1 200 OK\r\nContent-Type: application/json\r\nContent-Length: {length}\r\n\r\n{body}"
-    )
-    .into_bytes()
 }
 
 /// What an answer says: the number of the endpoint, and of the slow one also whether it was slow.
@@ -184,14 +121,13 @@ const SLOW: Duration = Duration::from_millis(20);
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::http;
 
     #[test]
     fn only_the_slow_one_is_slow_and_it_says_so() {
         let endpoints = Endpoints::start().unwrap();
-        for (number, address) in endpoints.addresses().iter().enumerate() {
+        for (number, address) in endpoints.addresses().into_iter().enumerate() {
             let begin = Instant::now();
-            let (status, body) = http::ask(*address, &http::get(ALWAYS, &[])).unwrap();
+            let (status, body) = http::ask(address, &http::get(ALWAYS, &[])).unwrap();
             let expected = if number == SLOW_ONE {
                 SLOW_BODY
             } else {
@@ -208,19 +144,5 @@ mod tests {
         let slow = |millis: &u64| Slowness::AtTimes.now(Duration::from_millis(*millis));
         assert_eq!((7_000..8_000).filter(slow).count(), 250);
         assert_eq!((7_500..8_500).filter(slow).count(), 250);
-    }
-
-    #[test]
-    fn ended_endpoints_accept_nobody() {
-        let endpoints = Endpoints::start().unwrap();
-        let addresses = endpoints.addresses().to_vec();
-        drop(endpoints);
-        let deadline = Instant::now() + Duration::from_secs(5);
-        for address in addresses {
-            while TcpStream::connect(address).is_ok() {
-                assert!(Instant::now() < deadline, "{address} still accepts");
-                thread::yield_now();
-            }
-        }
     }
 }

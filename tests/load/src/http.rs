@@ -5,7 +5,11 @@ use std::net::{SocketAddr, TcpStream};
 use std::time::Duration;
 
 /// Largest answer understood: head and body.
-pub(crate) const ANSWER_LIMIT: usize = 16 * 1024;
+pub(crate) const ANSWER_LIMIT: usize = 128 * 1024;
+
+/// What the head of an answer must say: the name of a header, and how its value begins.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Sign(pub(crate) &'static str, pub(crate) &'static str);
 
 /// One whole answer at the front of the bytes it was parsed from.
 #[derive(Debug, PartialEq)]
@@ -18,6 +22,11 @@ pub(crate) struct Answer<'a> {
 
 /// `Ok(None)` means that more bytes are needed.
 pub(crate) fn parse(bytes: &[u8]) -> Result<Option<Answer<'_>>, String> {
+    parse_signed(bytes, None)
+}
+
+/// As [`parse`]; an answer without the sign is an error.
+pub(crate) fn parse_signed(bytes: &[u8], sign: Option<Sign>) -> Result<Option<Answer<'_>>, String> {
     let mut headers = [httparse::EMPTY_HEADER; 32];
     let mut head = httparse::Response::new(&mut headers);
     let start = match head.parse(bytes) {
@@ -30,11 +39,34 @@ pub(crate) fn parse(bytes: &[u8]) -> Result<Option<Answer<'_>>, String> {
         return Err(format!("an answer of {length} bytes"));
     }
     let status = head.code.expect("a complete head has a status");
+    if let Some(sign) = sign
+        && !sign.is_in(head.headers)
+    {
+        let Sign(name, value) = sign;
+        return Err(format!("status {status} without `{name}: {value}`"));
+    }
     Ok(bytes.get(start..length).map(|body| Answer {
         status,
         body,
         length,
     }))
+}
+
+impl Sign {
+    fn is_in(self, headers: &[httparse::Header<'_>]) -> bool {
+        headers.iter().any(|header| {
+            header.name.eq_ignore_ascii_case(self.0) && header.value.starts_with(self.1.as_bytes())
+        })
+    }
+}
+
+/// The path of a whole request; `None` means that more bytes are needed.
+pub(crate) fn path(bytes: &[u8]) -> io::Result<Option<String>> {
+    let mut headers = [httparse::EMPTY_HEADER; 32];
+    let mut request = httparse::Request::new(&mut headers);
+    let parsed = request.parse(bytes).map_err(io::Error::other)?;
+    let path = request.path.unwrap_or_default();
+    Ok(parsed.is_complete().then(|| path.to_owned()))
 }
 
 /// A keep-alive request without a body; `headers` are whole lines without their ends.
@@ -46,6 +78,15 @@ pub(crate) fn get(path: &str, headers: &[&str]) -> Vec<u8> {
     }
     request.push_str("\r\n");
     request.into_bytes()
+}
+
+/// An answer with status 200.
+pub(crate) fn answer(body: &[u8]) -> Vec<u8> {
+    let length = body.len();
+    let head = format!(
+        "HTTP/1.1 200 OK\r\nContent-Type: application/json\r\nContent-Length: {length}\r\n\r\n"
+    );
+    [head.as_bytes(), body].concat()
 }
 
 /// Asks once, on a connection of its own.
@@ -95,6 +136,20 @@ mod tests {
             (answer.status, answer.body, answer.length),
             (200, &b"ok"[..], whole.len())
         );
+    }
+
+    #[test]
+    fn an_answer_without_its_sign_is_refused() {
+        let hit =
+            b"HTTP/1.1 200 OK\r\ncache-status: edgeway; hit; ttl=9\r\ncontent-length: 0\r\n\r\n";
+        let with = |name, value| parse_signed(hit, Some(Sign(name, value)));
+        assert!(with("Cache-Status", "edgeway; hit").is_ok());
+        for (name, value) in [
+            ("Cache-Status", "edgeway; fwd"),
+            ("X-Cache", "edgeway; hit"),
+        ] {
+            assert!(with(name, value).unwrap_err().contains("without"), "{name}");
+        }
     }
 
     #[test]

@@ -15,23 +15,39 @@ use rustix::event::{PollFd, PollFlags, Timespec};
 use crate::arrivals::{Arrivals, Instants};
 use crate::connection::Connection;
 use crate::fault::{Fault, Result, Trouble};
+use crate::http::Sign;
 use crate::scenario::Stop;
 
 /// What is sent, in turn, over all connections, and what must come back each time, with status 200.
 pub(crate) struct Plan {
     pub(crate) arrivals: Arrivals,
     pub(crate) requests: Vec<Vec<u8>>,
-    /// Each is a right answer.
-    pub(crate) bodies: Vec<Vec<u8>>,
-    /// Position in `bodies` of the one whose share is of interest.
+    pub(crate) answers: Answers,
+    /// Position among the answers of the one whose share is of interest.
     pub(crate) watched: Option<usize>,
+}
+
+/// The bodies of right answers.
+pub(crate) enum Answers {
+    /// Whatever was asked, one of these.
+    AnyOf(Vec<Vec<u8>>),
+    /// To each request its own, in the order of the requests.
+    Each(Vec<Vec<u8>>),
+}
+
+/// Who is asked.
+pub(crate) struct Peer {
+    /// Whom to name when an answer is wrong.
+    pub(crate) who: String,
+    pub(crate) address: SocketAddr,
+    /// What the head of every answer must say.
+    pub(crate) sign: Option<Sign>,
 }
 
 /// Open connections to one contestant.
 pub(crate) struct Load<'a> {
     plan: &'a Plan,
-    /// Whom to name when an answer is wrong.
-    who: String,
+    peer: Peer,
     poll: Poll,
     events: Events,
     connections: Vec<Connection>,
@@ -48,22 +64,16 @@ pub(crate) struct Window {
     pub(crate) latency: Histogram<u64>,
     /// Nanoseconds from the planned instant until the request left.
     pub(crate) late: Option<Histogram<u64>>,
-    /// How often each of the plan's bodies came.
+    /// How often each kind of answer came.
     pub(crate) answers: Vec<u64>,
 }
 
 impl<'a> Load<'a> {
     /// Connects. Planned instants depend on `seed`.
-    pub(crate) fn open(
-        who: String,
-        address: SocketAddr,
-        plan: &'a Plan,
-        connections: u16,
-        seed: u32,
-    ) -> Result<Self> {
+    pub(crate) fn open(peer: Peer, plan: &'a Plan, connections: u16, seed: u32) -> Result<Self> {
         let mut load = Self {
             plan,
-            who,
+            peer,
             poll: Poll::new().trouble(|| "cannot make a poll".to_owned())?,
             events: Events::with_capacity(usize::from(connections)),
             connections: Vec::new(),
@@ -74,8 +84,8 @@ impl<'a> Load<'a> {
             },
         };
         for index in 0..usize::from(connections) {
-            load.connect(index, address)
-                .trouble(|| format!("cannot connect to {}", load.who))?;
+            load.connect(index)
+                .trouble(|| format!("cannot connect to {}", load.peer.who))?;
         }
         Ok(load)
     }
@@ -91,6 +101,29 @@ impl<'a> Load<'a> {
                 window
             }
         }
+    }
+
+    /// Sends each request once, and returns when all are answered.
+    pub(crate) fn ask_each(&mut self, stop: &Stop) -> Result<()> {
+        let mut window = Window::new(self.plan);
+        let all = self.plan.requests.len();
+        let mut sent = all.min(self.connections.len());
+        for index in 0..sent {
+            self.send(index, Instant::now())?;
+        }
+        while window.latency.len() < all as u64 {
+            stop.check()?;
+            self.wait(Some(TURN))?;
+            let ready: Vec<_> = self.events.iter().map(|event| event.token().0).collect();
+            for index in ready {
+                if self.receive(index, &mut window)? && sent < all {
+                    self.send(index, Instant::now())?;
+                    sent += 1;
+                }
+            }
+            self.refuse_silence()?;
+        }
+        Ok(())
     }
 
     /// Requests under way at the end are answered in the next call, so that there is load while the
@@ -159,11 +192,11 @@ impl<'a> Load<'a> {
         Ok(window)
     }
 
-    fn connect(&mut self, index: usize, address: SocketAddr) -> io::Result<()> {
-        let stream = std::net::TcpStream::connect(address)?;
+    fn connect(&mut self, index: usize) -> io::Result<()> {
+        let stream = std::net::TcpStream::connect(self.peer.address)?;
         stream.set_nodelay(true)?;
         stream.set_nonblocking(true)?;
-        let mut connection = Connection::new(TcpStream::from_std(stream));
+        let mut connection = Connection::new(TcpStream::from_std(stream), self.peer.sign);
         self.poll
             .registry()
             .register(&mut connection.stream, Token(index), Interest::READABLE)?;
@@ -172,23 +205,23 @@ impl<'a> Load<'a> {
     }
 
     fn send(&mut self, index: usize, since: Instant) -> Result<()> {
-        let request = &self.plan.requests[self.next];
-        self.next = (self.next + 1) % self.plan.requests.len();
-        let sent = self.connections[index].send(request, since);
+        let asked = self.next;
+        self.next = (asked + 1) % self.plan.requests.len();
+        let sent = self.connections[index].send(asked, &self.plan.requests[asked], since);
         sent.map_err(|what| self.wrong(&what))
     }
 
     /// Whether that completes an answer.
     fn receive(&mut self, index: usize, window: &mut Window) -> Result<bool> {
         let connection = &mut self.connections[index];
-        let received = connection.receive(&self.plan.bodies);
+        let received = connection.receive(&self.plan.answers);
         let answered = received.map_err(|what| self.wrong(&what))?;
-        let Some(body) = answered else {
+        let Some(kind) = answered else {
             return Ok(false);
         };
         let since = self.connections[index].since.take();
         let since = since.expect("an answer is refused when nobody has asked");
-        window.answered(body, since.elapsed());
+        window.answered(kind, since.elapsed());
         Ok(true)
     }
 
@@ -221,7 +254,25 @@ impl<'a> Load<'a> {
     }
 
     fn wrong(&self, what: &str) -> Fault {
-        Fault::Answer(format!("{}: {what}", self.who))
+        Fault::Answer(format!("{}: {what}", self.peer.who))
+    }
+}
+
+impl Answers {
+    /// How many can be told apart.
+    fn kinds(&self) -> usize {
+        match self {
+            Self::AnyOf(bodies) => bodies.len(),
+            Self::Each(_) => 1,
+        }
+    }
+
+    /// Which it is; `None` if that is not a right answer to the request at this position.
+    pub(crate) fn find(&self, asked: usize, body: &[u8]) -> Option<usize> {
+        match self {
+            Self::AnyOf(bodies) => bodies.iter().position(|right| right == body),
+            Self::Each(bodies) => bodies.get(asked).filter(|right| *right == body).map(|_| 0),
+        }
     }
 }
 
@@ -235,12 +286,12 @@ impl Window {
             elapsed: Duration::ZERO,
             latency: histogram(),
             late,
-            answers: vec![0; plan.bodies.len()],
+            answers: vec![0; plan.answers.kinds()],
         }
     }
 
-    fn answered(&mut self, body: usize, after: Duration) {
-        self.answers[body] += 1;
+    fn answered(&mut self, kind: usize, after: Duration) {
+        self.answers[kind] += 1;
         self.latency.saturating_record(nanoseconds(after));
     }
 
@@ -270,8 +321,11 @@ const TURN: Duration = Duration::from_millis(100);
 mod tests {
     use std::io::{Read, Write};
     use std::net::TcpListener;
+    use std::sync::Arc;
+    use std::sync::atomic::{AtomicU64, Ordering};
 
     use super::*;
+    use crate::endpoint::Endpoint;
     use crate::http;
 
     const PLANNED: Arrivals = Arrivals::Planned { per_second: 1_000 };
@@ -295,11 +349,63 @@ mod tests {
         let plan = Plan {
             arrivals,
             requests: vec![http::get("/", &[])],
-            bodies: vec![b"no".to_vec(), b"ok".to_vec()],
+            answers: Answers::AnyOf(vec![b"no".to_vec(), b"ok".to_vec()]),
             watched: None,
         };
-        let mut load = Load::open("a proxy".to_owned(), address, &plan, 1, 1)?;
+        let mut load = Load::open(a_proxy(address, None), &plan, 1, 1)?;
         load.drive(Duration::from_millis(50), &Stop::default())
+    }
+
+    fn a_proxy(address: SocketAddr, sign: Option<Sign>) -> Peer {
+        let who = "a proxy".to_owned();
+        Peer { who, address, sign }
+    }
+
+    fn numbered(answers: Answers) -> Plan {
+        Plan {
+            arrivals: Arrivals::WhenAnswered,
+            requests: ["/0", "/1", "/2"].map(|path| http::get(path, &[])).into(),
+            answers,
+            watched: None,
+        }
+    }
+
+    #[test]
+    fn asking_for_each_asks_once_for_each_and_expects_its_own() {
+        let asked = Arc::new(AtomicU64::new(0));
+        let counted = Arc::clone(&asked);
+        let endpoint = Endpoint::start(move |path| {
+            counted.fetch_add(1, Ordering::SeqCst);
+            http::answer(path.as_bytes())
+        });
+        let endpoint = endpoint.unwrap();
+        let address = endpoint.address;
+        let ask = |bodies: [&str; 3], connections| {
+            let plan = numbered(Answers::Each(bodies.map(|body| body.into()).into()));
+            let mut load = Load::open(a_proxy(address, None), &plan, connections, 1)?;
+            load.ask_each(&Stop::default())
+        };
+        for (connections, sum) in [(1, 3), (2, 6), (8, 9)] {
+            ask(["/0", "/1", "/2"], connections).unwrap();
+            assert_eq!(asked.load(Ordering::SeqCst), sum);
+        }
+        // Each is a right answer, but not to that request.
+        let fault = ask(["/0", "/2", "/1"], 1).unwrap_err().to_string();
+        assert!(fault.contains("another body: `/1`"), "{fault}");
+    }
+
+    #[test]
+    fn an_answer_without_the_sign_ends_the_run() {
+        let endpoint = Endpoint::start(|_| http::answer(b"ok")).unwrap();
+        let plan = numbered(Answers::AnyOf(vec![b"ok".to_vec()]));
+        let peer = |sign| a_proxy(endpoint.address, Some(sign));
+        for (sign, is_right) in [
+            (Sign("Content-Type", "application/"), true),
+            (Sign("X-Cache", "HIT"), false),
+        ] {
+            let mut load = Load::open(peer(sign), &plan, 1, 1).unwrap();
+            assert_eq!(load.ask_each(&Stop::default()).is_ok(), is_right);
+        }
     }
 
     #[test]

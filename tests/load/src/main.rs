@@ -4,10 +4,12 @@
 //! them in turn with the same requests, and compares what a request cost. Every answer is checked
 //! while it is timed: a fast proxy that answers wrongly has not won anything.
 
+mod application;
 mod arrivals;
 mod chart;
 mod connection;
 mod contestant;
+mod endpoint;
 mod endpoints;
 mod fault;
 mod http;
@@ -27,12 +29,12 @@ use std::time::Duration;
 use clap::Parser;
 use signal_hook::consts::{SIGINT, SIGTERM};
 
-use crate::contestant::Bench;
+use crate::contestant::{Bench, Tools};
 use crate::fault::{Fault, Result, Trouble};
 use crate::report::Report;
 use crate::scenario::{Pace, Stop};
 
-/// Measure edgeway beside nginx, one worker thread each, and check every answer.
+/// Measure edgeway beside nginx and Varnish, one worker each, and check every answer.
 ///
 /// Exit codes: 0 when everything was measured, whether or not a target was met; 1 when an answer
 /// was not what it should be; 2 when the run could not be made; 130 when it was interrupted.
@@ -62,6 +64,9 @@ struct Args {
     /// The nginx to compare with; its njs comes from the package libnginx-mod-http-js.
     #[arg(long, default_value = "nginx", value_name = "FILE")]
     nginx: PathBuf,
+    /// The Varnish to compare with.
+    #[arg(long, default_value = "varnishd", value_name = "FILE")]
+    varnish: PathBuf,
     /// Where the figures and the pictures go [default: tests/load/results].
     #[arg(long, value_name = "DIR")]
     results: Option<PathBuf>,
@@ -84,7 +89,12 @@ fn run(args: &Args) -> Result<()> {
             "{}: starting and checking the contestants",
             kind.name
         ))?;
-        let bench = Bench::new(&args.nginx, edgeway(args)?, stop.clone())?;
+        let tools = Tools {
+            nginx: args.nginx.clone(),
+            varnish: args.varnish.clone(),
+            edgeway: edgeway(args)?,
+        };
+        let bench = Bench::new(tools, stop.clone())?;
         let mut scenario = (kind.prepare)(&bench)?;
         let rows = scenario.measure(&pace, &stop, say)?;
         let report = Report::new(kind, &bench, &scenario, &pace, rows)?;

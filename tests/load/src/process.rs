@@ -65,6 +65,16 @@ impl Process {
             .sum())
     }
 
+    /// Memory in KiB, where what several processes share counts once.
+    pub(crate) fn memory(&self) -> Result<u64> {
+        let of = |member: Member| {
+            let file = format!("/proc/{}/smaps_rollup", member.pid);
+            let text = fs::read_to_string(&file).trouble(|| format!("cannot read `{file}`"))?;
+            Ok(kib(&text, "Pss:").unwrap_or_default())
+        };
+        self.group()?.into_iter().map(of).sum()
+    }
+
     fn group(&self) -> Result<Vec<Member>> {
         let entries = fs::read_dir("/proc").trouble(|| "cannot read `/proc`".to_owned())?;
         let members: Vec<Member> = entries
@@ -160,9 +170,12 @@ fn clock(ticks: u64) -> Duration {
 
 fn resident(pid: u32) -> Option<u64> {
     let status = fs::read_to_string(format!("/proc/{pid}/status")).ok()?;
-    let line = status
-        .lines()
-        .find_map(|line| line.strip_prefix("VmRSS:"))?;
+    kib(&status, "VmRSS:")
+}
+
+/// What the line that begins with `name` says.
+fn kib(text: &str, name: &str) -> Option<u64> {
+    let line = text.lines().find_map(|line| line.strip_prefix(name))?;
     line.trim().strip_suffix(" kB")?.parse().ok()
 }
 
@@ -185,6 +198,13 @@ mod tests {
                 ticks: 325
             })
         );
+    }
+
+    #[test]
+    fn memory_is_the_line_of_that_name() {
+        let text = "7f-80 ---p 0 00:00 0 [rollup]\nRss:  900 kB\nPss:  512 kB\nPss_Anon:  7 kB\n";
+        assert_eq!(kib(text, "Pss:"), Some(512));
+        assert_eq!(kib(text, "VmRSS:"), None);
     }
 
     #[test]

@@ -7,7 +7,7 @@ use serde::Serialize;
 use crate::arrivals::Arrivals;
 use crate::contestant::Bench;
 use crate::fault::{Result, Trouble};
-use crate::scenario::{Figure, Job, Pace, Round, Row, Scenario};
+use crate::scenario::{Figure, Finding, Growth, Job, Pace, Round, Row, Scenario};
 use crate::scenarios::Kind;
 
 #[derive(Serialize)]
@@ -20,6 +20,8 @@ pub(crate) struct Report {
     pub(crate) pace: Pace,
     pub(crate) jobs: Vec<JobReport>,
     pub(crate) targets: Vec<Target>,
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub(crate) findings: Vec<Finding>,
     #[serde(skip)]
     pub(crate) compared_by: Figure,
 }
@@ -89,6 +91,7 @@ impl Report {
             versions: [bench.versions()?, scenario.versions.clone()].concat(),
             pace: pace.clone(),
             targets: targets(scenario, &jobs),
+            findings: scenario.findings.clone(),
             compared_by: scenario.compared_by,
             jobs,
         })
@@ -117,6 +120,8 @@ impl Report {
         }
         lines.extend(self.doubt().map(str::to_owned));
         lines.push(String::new());
+        let rest = |finding: &&Finding| finding.at_most.is_none();
+        lines.extend(self.findings.iter().filter(rest).map(Finding::line));
         lines.extend(self.targets.iter().map(Target::line));
         lines.join("\n") + "\n"
     }
@@ -254,7 +259,23 @@ impl Spread {
     }
 }
 
+impl Finding {
+    fn line(&self) -> String {
+        let Self { what, measured, .. } = self;
+        format!("        {what}: {}", short(*measured))
+    }
+}
+
 impl Target {
+    fn new(what: String, measured: f64, at_most: f64) -> Self {
+        Self {
+            what,
+            measured,
+            at_most,
+            met: measured <= at_most,
+        }
+    }
+
     fn line(&self) -> String {
         let Self {
             what,
@@ -263,7 +284,8 @@ impl Target {
             met,
         } = self;
         let verdict = if *met { "met   " } else { "MISSED" };
-        format!("{verdict}  {what}: {measured:.3}, wanted at most {at_most}")
+        let measured = short(*measured);
+        format!("{verdict}  {what}: {measured}, wanted at most {at_most}")
     }
 }
 
@@ -352,12 +374,6 @@ fn paired_ratio(figure: Figure, rounds: &[Round], yardstick: &[Round]) -> f64 {
 }
 
 fn targets(scenario: &Scenario, jobs: &[JobReport]) -> Vec<Target> {
-    let target = |what, measured, at_most| Target {
-        what,
-        measured,
-        at_most,
-        met: measured <= at_most,
-    };
     let mut targets = Vec::new();
     let figure = scenario.compared_by;
     let name = match figure {
@@ -372,10 +388,16 @@ fn targets(scenario: &Scenario, jobs: &[JobReport]) -> Vec<Target> {
             let standing = others.iter().find(|other| other.name == *wanted);
             targets.extend(standing.map(|other| {
                 let what = format!("{}, {name}, {} / {}", job.title, other.name, first.name);
-                target(what, other.spread(figure).ratio, *at_most)
+                Target::new(what, other.spread(figure).ratio, *at_most)
             }));
         }
     }
+    targets.extend(
+        scenario
+            .growth
+            .iter()
+            .filter_map(|growth| grown(growth, jobs)),
+    );
     let small = |name: &&str| scenario.small_at_start.contains(name);
     targets.extend(
         scenario
@@ -384,10 +406,42 @@ fn targets(scenario: &Scenario, jobs: &[JobReport]) -> Vec<Target> {
             .filter(|contestant| small(&contestant.name))
             .map(|contestant| {
                 let what = format!("resident memory at start in MiB, {}", contestant.name);
-                target(what, contestant.resident_at_start as f64 / 1024.0, 40.0)
+                Target::new(what, contestant.resident_at_start as f64 / 1024.0, 40.0)
             }),
     );
+    let wanted = |finding: &Finding| {
+        let at_most = finding.at_most?;
+        Some(Target::new(finding.what.clone(), finding.measured, at_most))
+    };
+    targets.extend(scenario.findings.iter().filter_map(wanted));
     targets
+}
+
+/// `None` if the contestant is not measured.
+fn grown(growth: &Growth, jobs: &[JobReport]) -> Option<Target> {
+    let Growth {
+        contestant,
+        from,
+        to,
+        at_most,
+    } = growth;
+    let rounds = |job: &usize| {
+        let mut standings = jobs[*job].contestants.iter();
+        let standing = standings.find(|standing| standing.name == *contestant)?;
+        Some(&standing.rounds)
+    };
+    let ratio = paired_ratio(Figure::Cpu, rounds(to)?, rounds(from)?);
+    let [from, to] = [from, to].map(|job| jobs[*job].title);
+    let what = format!("CPU per request, {contestant}, {to} / {from}");
+    Some(Target::new(what, ratio, *at_most))
+}
+
+/// Whole numbers as such, and others with three digits behind the point.
+fn short(figure: f64) -> String {
+    match figure.fract() == 0.0 {
+        true => format!("{figure:.0}"),
+        false => format!("{figure:.3}"),
+    }
 }
 
 fn median(mut figures: Vec<f64>) -> f64 {

@@ -1,11 +1,13 @@
 //! A scenario: contestants that do the same jobs, measured in turn.
 
+use std::rc::Rc;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use serde::Serialize;
 
+use crate::application::Application;
 use crate::contestant::Contestant;
 use crate::endpoints::Endpoints;
 use crate::fault::{Fault, Result};
@@ -22,6 +24,32 @@ pub(crate) struct Scenario {
     pub(crate) versions: Vec<String>,
     /// The contestants whose resident memory at start has a target.
     pub(crate) small_at_start: Vec<&'static str>,
+    pub(crate) growth: Vec<Growth>,
+    /// What was found beside the jobs.
+    pub(crate) findings: Vec<Finding>,
+    /// What is to be found when the jobs are done.
+    pub(crate) after: Option<After>,
+}
+
+pub(crate) type After = Box<dyn FnOnce(&Stop) -> Result<Vec<Finding>>>;
+
+/// How much more than another job one may cost the same contestant.
+pub(crate) struct Growth {
+    pub(crate) contestant: &'static str,
+    /// Positions in `Scenario::jobs`.
+    pub(crate) from: usize,
+    pub(crate) to: usize,
+    pub(crate) at_most: f64,
+}
+
+/// A figure that is measured once.
+#[derive(Clone, Debug, Serialize)]
+pub(crate) struct Finding {
+    pub(crate) what: String,
+    pub(crate) measured: f64,
+    /// The most that is wanted.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(crate) at_most: Option<f64>,
 }
 
 /// What contestants are compared by.
@@ -36,8 +64,10 @@ pub(crate) enum Figure {
 /// What stands behind the contestants.
 pub(crate) enum Upstream {
     Process(Contestant),
-    /// Threads of this program, which count what they answer: with the plan's bodies in their order.
+    /// Threads of this program, which count what they answer: with the plan's answers in their order.
     Endpoints(Endpoints),
+    /// Threads of this program, which nobody should ask while answers are stored.
+    Unasked(Rc<Application>),
 }
 
 /// One kind of request, and who competes at answering it.
@@ -89,14 +119,34 @@ pub(crate) struct Round {
     /// How late requests left, if their instants were planned: the 99th percentile.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub(crate) late_p99_us: Option<f64>,
-    /// How often each of the plan's bodies came.
+    /// How often each kind of answer came.
     pub(crate) answers: Vec<u64>,
-    /// The share of the body that is watched.
+    /// The share of the answer that is watched.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub(crate) watched_percent: Option<f64>,
 }
 
 impl Scenario {
+    /// With nothing to find but how contestants do at their jobs.
+    pub(crate) fn new(
+        compared_by: Figure,
+        contestants: Vec<Contestant>,
+        jobs: Vec<Job>,
+        upstream: Upstream,
+    ) -> Self {
+        Self {
+            compared_by,
+            contestants,
+            jobs,
+            upstream,
+            versions: Vec::new(),
+            small_at_start: Vec::new(),
+            growth: Vec::new(),
+            findings: Vec::new(),
+            after: None,
+        }
+    }
+
     /// Every contestant at every job, and again, for as many rounds as the pace asks: what
     /// drifts (heat, neighbours) drifts for all of them. Every other round goes backwards, so that
     /// nobody always comes after the same one.
@@ -120,6 +170,9 @@ impl Scenario {
         for row in &mut rows {
             row.resident_after = self.contestants[row.contestant].process.resident()?;
         }
+        if let Some(after) = self.after.take() {
+            self.findings.extend(after(stop)?);
+        }
         Ok(rows)
     }
 
@@ -138,9 +191,9 @@ impl Scenario {
     fn round(&self, row: &Row, pace: &Pace, number: u32, stop: &Stop) -> Result<Round> {
         let contestant = &self.contestants[row.contestant];
         let job = &self.jobs[row.job];
-        let who = format!("{} ({})", contestant.name, job.title);
-        let address = contestant.address;
-        let mut load = Load::open(who.clone(), address, &job.plan, pace.connections, number)?;
+        let peer = contestant.peer(job.title);
+        let who = peer.who.clone();
+        let mut load = Load::open(peer, &job.plan, pace.connections, number)?;
         load.drive(pace.warm_up, stop)?;
         let (before, counted) = (self.spent(contestant)?, self.upstream.sent());
         let window = load.drive(pace.measured, stop)?;
@@ -171,7 +224,7 @@ impl Upstream {
     fn cpu(&self) -> Result<Option<Duration>> {
         match self {
             Self::Process(contestant) => contestant.process.cpu().map(Some),
-            Self::Endpoints(_) => Ok(None),
+            Self::Endpoints(_) | Self::Unasked(_) => Ok(None),
         }
     }
 
@@ -179,10 +232,12 @@ impl Upstream {
         match self {
             Self::Process(_) => Vec::new(),
             Self::Endpoints(endpoints) => endpoints.sent(),
+            Self::Unasked(application) => vec![application.asked()],
         }
     }
 
-    /// What came must be what was sent since it was counted: no answer twice, or from elsewhere.
+    /// What came must be what was sent since it was counted: no answer twice, or from elsewhere. What is
+    /// stored must have been sent by nobody.
     fn must_have_sent(&self, who: &str, counted: &[u64], window: &Window) -> Result<()> {
         let pairs = self.sent().into_iter().zip(counted);
         let sent: Vec<u64> = pairs.map(|(after, before)| after - before).collect();
@@ -191,7 +246,11 @@ impl Upstream {
                 "{who}: {:?} answers came while the endpoints sent {sent:?}",
                 window.answers
             ))),
-            Self::Endpoints(_) | Self::Process(_) => Ok(()),
+            Self::Unasked(_) if sent != [0] => Err(Fault::Answer(format!(
+                "{who}: the application was asked {} times for what is stored",
+                sent[0]
+            ))),
+            Self::Endpoints(_) | Self::Unasked(_) | Self::Process(_) => Ok(()),
         }
     }
 }
@@ -293,5 +352,24 @@ mod tests {
         for wrong in [[2, 0, 0, 0], [0, 0, 0, 0], [0, 1, 0, 0]] {
             assert!(matches!(check(wrong), Err(Fault::Answer(_))), "{wrong:?}");
         }
+    }
+
+    #[test]
+    fn an_application_that_is_asked_for_what_is_stored_is_a_fault() {
+        let application = Rc::new(Application::start().unwrap());
+        let upstream = Upstream::Unasked(Rc::clone(&application));
+        let window = Window {
+            elapsed: Duration::ZERO,
+            latency: Histogram::new(3).unwrap(),
+            late: None,
+            answers: vec![9],
+        };
+        let counted = upstream.sent();
+        upstream
+            .must_have_sent("a cache", &counted, &window)
+            .unwrap();
+        http::ask(application.address(), &http::get("/", &[])).unwrap();
+        let fault = upstream.must_have_sent("a cache", &counted, &window);
+        assert!(matches!(fault, Err(Fault::Answer(_))));
     }
 }

@@ -19,12 +19,13 @@ use tokio::runtime::Runtime;
 use tokio::time::timeout;
 use tokio_rustls::TlsConnector;
 
+use super::streaming::{Answer, Sent, Streaming};
 use crate::authority::{Authority, Certificate, provider};
 
 /// A connection of HTTP/2.
 #[derive(Debug)]
 pub struct Http2 {
-    sender: SendRequest<Full<Bytes>>,
+    sender: SendRequest<Sent>,
     base: String,
     runtime: Runtime,
 }
@@ -131,13 +132,30 @@ impl Http2 {
         answers.pop().expect("an answer to each request")
     }
 
+    /// Begins a request whose body is still to be sent, piece by piece; the one it has is passed over.
+    pub fn begin(&self, request: Request<Bytes>) -> Streaming<'_> {
+        let (pieces, body) = tokio::sync::mpsc::unbounded_channel();
+        let request = request.map(|_| Sent::Pieces(body));
+        let mut sender = self.sender.clone();
+        let exchange = async move {
+            sender.ready().await.map_err(text)?;
+            sender.send_request(request).await.map_err(chain)
+        };
+        Streaming {
+            runtime: &self.runtime,
+            pieces: Some(pieces),
+            answer: Answer::Awaited(self.runtime.spawn(exchange)),
+            trailers: HeaderMap::new(),
+        }
+    }
+
     /// Sends requests at once on this one connection; the answers are in the order of the requests.
     pub fn send_all(
         &self,
         requests: impl IntoIterator<Item = Request<Bytes>>,
     ) -> Vec<Result<Trailed, String>> {
         let exchanges = requests.into_iter().map(|request| {
-            let exchange = exchange(self.sender.clone(), request.map(Full::new));
+            let exchange = exchange(self.sender.clone(), request.map(whole));
             self.runtime
                 .spawn(async { timeout(SILENCE, exchange).await })
         });
@@ -151,6 +169,10 @@ impl Http2 {
             answers
         })
     }
+}
+
+fn whole(body: Bytes) -> Sent {
+    Sent::Whole(Full::new(body))
 }
 
 /// An answer with what came behind it.
@@ -191,8 +213,8 @@ impl Trailed {
 }
 
 async fn exchange(
-    mut sender: SendRequest<Full<Bytes>>,
-    request: Request<Full<Bytes>>,
+    mut sender: SendRequest<Sent>,
+    request: Request<Sent>,
 ) -> Result<Trailed, String> {
     sender.ready().await.map_err(text)?;
     let response: Response<Incoming> = sender.send_request(request).await.map_err(chain)?;
@@ -206,12 +228,12 @@ async fn exchange(
     })
 }
 
-async fn start<S>(stream: S) -> Result<SendRequest<Full<Bytes>>, String>
+async fn start<S>(stream: S) -> Result<SendRequest<Sent>, String>
 where
     S: AsyncRead + AsyncWrite + Send + Unpin + 'static,
 {
     let started = handshake(TokioExecutor::new(), TokioIo::new(stream)).await;
-    let (sender, connection): (_, Connection<_, Full<Bytes>, _>) = started.map_err(text)?;
+    let (sender, connection): (_, Connection<_, Sent, _>) = started.map_err(text)?;
     tokio::spawn(async move {
         // Each request is told of the end by itself.
         connection.await.ok();

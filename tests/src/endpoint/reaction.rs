@@ -9,9 +9,11 @@ use std::time::Duration;
 use bytes::Bytes;
 use http::header::{HeaderMap, HeaderName, HeaderValue};
 use http::{Response, StatusCode};
-use hyper::body::{Body, Frame, SizeHint};
+use hyper::body::{Body, Frame, Incoming, SizeHint};
 use serde_json::Value;
 use tokio::time::{Sleep, sleep};
+
+use super::state::Within;
 
 /// What an endpoint does about a request: an answer, or less than that.
 #[derive(Clone, Debug)]
@@ -166,6 +168,19 @@ pub(super) struct Script {
     steps: VecDeque<Step>,
     pause: Option<Pin<Box<Sleep>>>,
     size: SizeHint,
+    relayed: Option<Relayed>,
+}
+
+/// A request's body that is played back.
+struct Relayed {
+    body: Incoming,
+    _within: Within,
+}
+
+impl fmt::Debug for Relayed {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        self.body.fmt(f)
+    }
 }
 
 #[derive(Debug)]
@@ -214,6 +229,22 @@ impl Script {
                 Some(_) => SizeHint::default(),
                 None => SizeHint::with_exact(length),
             },
+            relayed: None,
+        }
+    }
+
+    /// The body of a request, piece by piece.
+    pub(super) fn relay(body: Incoming, within: Within) -> Self {
+        let mut trailers = HeaderMap::new();
+        trailers.insert("grpc-status", HeaderValue::from_static("0"));
+        Self {
+            steps: [Step::Trailers(trailers)].into(),
+            pause: None,
+            size: SizeHint::default(),
+            relayed: Some(Relayed {
+                body,
+                _within: within,
+            }),
         }
     }
 }
@@ -226,6 +257,13 @@ impl Body for Script {
         mut self: Pin<&mut Self>,
         task: &mut Context<'_>,
     ) -> Poll<Option<Result<Frame<Bytes>, Cut>>> {
+        if let Some(relayed) = &mut self.relayed {
+            match ready!(Pin::new(&mut relayed.body).poll_frame(task)) {
+                Some(Ok(frame)) => return Poll::Ready(Some(Ok(frame))),
+                Some(Err(_)) => return Poll::Ready(Some(Err(Cut))),
+                None => self.relayed = None,
+            }
+        }
         loop {
             if let Some(pause) = &mut self.pause {
                 ready!(pause.as_mut().poll(task));
@@ -244,7 +282,7 @@ impl Body for Script {
     }
 
     fn is_end_stream(&self) -> bool {
-        self.steps.is_empty()
+        self.steps.is_empty() && self.relayed.is_none()
     }
 
     fn size_hint(&self) -> SizeHint {

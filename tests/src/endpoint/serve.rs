@@ -195,6 +195,10 @@ impl Link {
         let counted = request.uri().path() != HEALTH;
         let _everywhere = counted.then(|| self.state.in_flight.enter());
         self.connection.requests.fetch_add(1, SeqCst);
+        if counted && self.state.relays {
+            let within = self.state.in_flight.enter();
+            return Ok(Response::new(Script::relay(request.into_body(), within)));
+        }
         let request = receive(request, &self.connection).await?;
         let reaction = self.state.react(request);
         if !reaction.delay.is_zero() {

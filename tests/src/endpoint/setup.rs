@@ -17,6 +17,7 @@ pub struct EndpointSetup {
     place: Place,
     protocol: Protocol,
     streams: Option<u32>,
+    relays: bool,
     answers: Option<Answers>,
 }
 
@@ -27,6 +28,7 @@ impl EndpointSetup {
             place: Place::any_port(),
             protocol: Protocol::Http1,
             streams: None,
+            relays: false,
             answers: None,
         }
     }
@@ -95,6 +97,13 @@ impl EndpointSetup {
         self
     }
 
+    /// Sends back every piece of a body as it comes, and `grpc-status: 0` behind the last one. Such
+    /// requests are not looked at, but they count in [`Endpoint::in_flight`].
+    pub fn relays(mut self) -> Self {
+        self.relays = true;
+        self
+    }
+
     /// Starts it.
     ///
     /// # Panics
@@ -105,7 +114,10 @@ impl EndpointSetup {
     }
 
     pub(super) fn parts(self) -> (Place, State) {
-        let state = State::new(self.name, self.protocol, self.streams, self.answers);
+        let mut state = State::new(self.name, self.protocol);
+        state.max_streams = self.streams;
+        state.relays = self.relays;
+        state.answers = self.answers;
         (self.place, state)
     }
 

@@ -128,7 +128,8 @@ pub(super) struct State {
     name: String,
     pub(super) protocol: Protocol,
     pub(super) max_streams: Option<u32>,
-    answers: Option<Answers>,
+    pub(super) relays: bool,
+    pub(super) answers: Option<Answers>,
     conduct: Mutex<Conduct>,
     pub(super) in_flight: Gauge,
     /// Changes when all connections shall close.
@@ -147,17 +148,13 @@ struct Seen {
 }
 
 impl State {
-    pub(super) fn new(
-        name: String,
-        protocol: Protocol,
-        max_streams: Option<u32>,
-        answers: Option<Answers>,
-    ) -> Self {
+    pub(super) fn new(name: String, protocol: Protocol) -> Self {
         Self {
             name,
             protocol,
-            max_streams,
-            answers,
+            max_streams: None,
+            relays: false,
+            answers: None,
             conduct: Mutex::default(),
             in_flight: Gauge::default(),
             closing: watch::Sender::new(()),

@@ -3,10 +3,7 @@
 //! Pingora's own type can be neither copied nor built from its parts, except through bytes. It is made anew
 //! for each hit: from the parts where that loses nothing, which is nearly always, and else from the bytes.
 
-use std::{
-    sync::LazyLock,
-    time::{Duration, SystemTime},
-};
+use std::{sync::LazyLock, time::SystemTime};
 
 use bytes::Bytes;
 use http::{
@@ -14,23 +11,34 @@ use http::{
     header::{CONTENT_LENGTH, ETAG, HeaderName, LAST_MODIFIED},
 };
 use pingora::{
-    ErrorType, OrErr, Result,
+    Error, ErrorType, OrErr, Result,
     cache::{CacheMeta, key::HashBinary},
     http::ResponseHeader,
 };
 
-use super::storage::seconds;
+use super::{memory::Filing, policy::freshness::Freshness, time::seconds};
+
+/// What the cache knows of a response that Pingora has no place for. Goes with its meta data, as an
+/// extension.
+#[derive(Clone, Debug)]
+pub(crate) struct Notes {
+    pub(crate) freshness: Freshness,
+    pub(crate) filing: Filing,
+    /// When the request for it was sent: a purge after that is meant for it.
+    pub(crate) requested: SystemTime,
+    /// Whether others who ask are given it while it still comes.
+    pub(crate) shared: bool,
+}
 
 /// All of a response but its body.
 #[derive(Clone)]
 pub(crate) struct Head {
     header: ResponseHeader,
-    fresh_until: SystemTime,
+    freshness: Freshness,
     created: SystemTime,
-    stale_while_revalidate: u32,
-    stale_if_error: u32,
+    /// When the first variant of its family was stored, those of whom are not older.
+    begun: SystemTime,
     variance: Option<HashBinary>,
-    epoch: Option<SystemTime>,
     /// What the other parts don't tell: the response was revalidated, or is of a family of variants that
     /// began with another.
     exact: Option<Box<[u8]>>,
@@ -38,7 +46,14 @@ pub(crate) struct Head {
 
 impl Head {
     /// Copies all it needs, so that no receive buffer is kept.
+    ///
+    /// # Errors
+    ///
+    /// There are no [`Notes`], or Pingora's data can't be written.
     pub(crate) fn new(meta: &CacheMeta) -> Result<Self> {
+        let Some(notes) = meta.extensions().get::<Notes>() else {
+            return Error::e_explain(ErrorType::InternalError, "a response without notes");
+        };
         // Only a family of variants asks when it began.
         let begun = meta
             .variance()
@@ -51,12 +66,10 @@ impl Head {
         };
         Ok(Self {
             header: copy(meta.response_header())?,
-            fresh_until: meta.fresh_until(),
+            freshness: notes.freshness,
             created: meta.created(),
-            stale_while_revalidate: meta.stale_while_revalidate_sec(),
-            stale_if_error: meta.stale_if_error_sec(),
+            begun,
             variance: meta.variance(),
-            epoch: meta.epoch_override(),
             exact,
         })
     }
@@ -65,34 +78,40 @@ impl Head {
         &self.header
     }
 
-    pub(super) fn created(&self) -> SystemTime {
+    /// When its body was stored.
+    pub(crate) fn created(&self) -> SystemTime {
         self.created
     }
 
-    /// Until when it is fresh, unless a purge has it be stale.
-    pub(crate) fn fresh_until(&self) -> SystemTime {
-        self.fresh_until
+    /// Since when the variants of its name are valid.
+    pub(crate) fn begun(&self) -> SystemTime {
+        self.begun
+    }
+
+    /// Which variant it is.
+    pub(crate) fn variant(&self) -> Option<&HashBinary> {
+        self.variance.as_ref()
+    }
+
+    /// As the response has it; a purge may have it be stale before.
+    pub(crate) fn freshness(&self) -> &Freshness {
+        &self.freshness
     }
 
     /// What Pingora is given on a hit.
+    ///
+    /// # Errors
+    ///
+    /// Pingora's data can't be read, which never happens to what it has written itself.
     pub(crate) fn meta(&self) -> Result<CacheMeta> {
         if let Some(exact) = &self.exact {
             let mut meta = CacheMeta::deserialize(exact, &EMPTY)?;
             *meta.response_header_mut() = self.header.clone();
             return Ok(meta);
         }
-        let mut meta = CacheMeta::new(
-            self.fresh_until,
-            self.created,
-            self.stale_while_revalidate,
-            self.stale_if_error,
-            self.header.clone(),
-        );
+        let mut meta = meta(&self.freshness, self.created, self.header.clone());
         if let Some(variance) = self.variance {
             meta.set_variance(variance);
-        }
-        if let Some(epoch) = self.epoch {
-            meta.set_epoch_override(epoch);
         }
         Ok(meta)
     }
@@ -104,16 +123,12 @@ impl Head {
         if headers.contains_key(ETAG) || headers.contains_key(LAST_MODIFIED) {
             return u32::MAX;
         }
-        let stale = self.stale_while_revalidate.max(self.stale_if_error);
-        let until = self
-            .fresh_until
-            .checked_add(Duration::from_secs(stale.into()));
         // What is fresh within a second is, so the next one.
-        until.map_or(u32::MAX, |until| seconds(until).saturating_add(1))
+        seconds(self.freshness.useful_until()).saturating_add(1)
     }
 
     /// The length that the body is going to have, if it is said.
-    pub(super) fn content_length(&self) -> Option<u64> {
+    pub(crate) fn content_length(&self) -> Option<u64> {
         let mut values = self.header.headers.get_all(CONTENT_LENGTH).iter();
         let length = values.next()?.to_str().ok()?.parse().ok();
         length.filter(|_| values.next().is_none())
@@ -134,6 +149,20 @@ impl Head {
         let table = headers.capacity() * BUCKET + more * MORE;
         table + table / 8 + values + 64 + names + exact
     }
+}
+
+/// What Pingora is to know of a response. It may serve it stale at any time: whether it does is asked of the
+/// rules then.
+pub(crate) fn meta(
+    freshness: &Freshness,
+    created: SystemTime,
+    header: ResponseHeader,
+) -> CacheMeta {
+    let until = freshness
+        .received
+        .checked_add(freshness.remaining(freshness.received));
+    let until = until.unwrap_or(freshness.received);
+    CacheMeta::new(until, created, 0, u32::MAX, header)
 }
 
 /// A copy that shares nothing with what it was made from: values are slices of one block. How the upstream
@@ -191,8 +220,42 @@ static EMPTY: LazyLock<Vec<u8>> = LazyLock::new(|| {
 });
 
 #[cfg(test)]
-mod tests {
+pub(super) mod tests {
+    use std::time::Duration;
+
+    use super::super::policy::{
+        freshness::{Basis, Stale},
+        rules::Windows,
+    };
     use super::*;
+
+    /// Of a response that is fresh from then on for so many seconds, and may be served stale as long after
+    /// that as is said.
+    pub(crate) fn stored(
+        at: SystemTime,
+        fresh: u64,
+        stale: u64,
+        header: ResponseHeader,
+    ) -> CacheMeta {
+        let freshness = Freshness {
+            lifetime: Duration::from_secs(fresh),
+            basis: Basis::MaxAge,
+            initial_age: Duration::ZERO,
+            received: at,
+            stale: Stale::For(Windows {
+                while_revalidate: Duration::ZERO,
+                if_error: Duration::from_secs(stale),
+            }),
+        };
+        let mut meta = meta(&freshness, at, header);
+        meta.extensions_mut().insert(Notes {
+            freshness,
+            filing: Filing::default(),
+            requested: at,
+            shared: true,
+        });
+        meta
+    }
 
     fn response() -> ResponseHeader {
         ResponseHeader::build_no_case(200, None).unwrap()
@@ -204,7 +267,7 @@ mod tests {
         let mut header = ResponseHeader::build(200, None).unwrap();
         let value = HeaderValue::from_maybe_shared(buffer.slice(10..20)).unwrap();
         header.append_header("x-slice", value).unwrap();
-        let meta = CacheMeta::new(SystemTime::now(), SystemTime::now(), 0, 0, header);
+        let meta = stored(SystemTime::now(), 1, 0, header);
         let head = Head::new(&meta).unwrap();
         drop(meta);
         assert!(buffer.is_unique());
@@ -213,15 +276,14 @@ mod tests {
 
     #[test]
     fn what_can_neither_be_served_stale_nor_revalidated_is_of_no_use_when_it_is_not_fresh() {
-        let until = SystemTime::UNIX_EPOCH + Duration::from_secs(1_000);
-        let expires = |swr, sie, header| {
-            let meta = CacheMeta::new(until, SystemTime::UNIX_EPOCH, swr, sie, header);
+        let expires = |fresh, stale, header| {
+            let meta = stored(SystemTime::UNIX_EPOCH, fresh, stale, header);
             Head::new(&meta).unwrap().expires()
         };
-        assert_eq!(expires(0, 0, response()), 1_001);
-        assert_eq!(expires(5, 60, response()), 1_061);
+        assert_eq!(expires(1_000, 0, response()), 1_001);
+        assert_eq!(expires(1_000, 60, response()), 1_061);
         let mut validated = response();
         validated.append_header("etag", "\"1\"").unwrap();
-        assert_eq!(expires(0, 0, validated), u32::MAX);
+        assert_eq!(expires(1_000, 0, validated), u32::MAX);
     }
 }

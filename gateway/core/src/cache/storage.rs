@@ -1,4 +1,4 @@
-//! The stores as Pingora wants them: zones that share their memory among routes, and outlive snapshots.
+//! Zones as Pingora wants its storage.
 //!
 //! A zone evicts by itself, so Pingora needs no eviction manager; give it `None`. Do not give it a largest
 //! size either (`set_max_file_size_bytes`): when a body of unknown length exceeds that, Pingora breaks off
@@ -6,8 +6,7 @@
 
 use std::{
     any::Any,
-    collections::BTreeMap,
-    sync::{Mutex, MutexGuard, PoisonError},
+    sync::Arc,
     time::{Duration, SystemTime, UNIX_EPOCH},
 };
 
@@ -25,73 +24,15 @@ use pingora::{
         trace::SpanHandle,
     },
 };
-use xxhash_rust::xxh3::xxh3_128;
 
+use super::zone::Zone;
 use super::{
-    head::Head,
-    memory::{
-        Broken, Draft, Filing, Key, Limits, Object, Purge, Reader, Refused, Store, Update, Writer,
-    },
+    head::{Head, Notes},
+    key::of_variant,
+    memory::{Broken, Draft, Filing, Key, Object, Purge, Reader, Refused, Update, Writer},
+    policy::freshness::Freshness,
+    time::{milliseconds, seconds},
 };
-
-/// All zones of the process, by name.
-///
-/// Pingora wants them to live forever, so there is one for each name that was ever configured, and a name
-/// that comes back gets its zone back.
-#[derive(Default)]
-pub(crate) struct Zones(Mutex<BTreeMap<Box<str>, &'static Zone>>);
-
-/// A store of responses that has a name.
-pub(crate) struct Zone {
-    store: Store<Head>,
-}
-
-impl Zones {
-    /// The zone of this name, with these limits from now on. Less room than before is made at once.
-    pub(crate) fn zone(&self, name: &str, limits: Limits) -> &'static Zone {
-        if let Some(zone) = self.lock().get(name).copied() {
-            zone.store.resize(limits, seconds(SystemTime::now()));
-            return zone;
-        }
-        let make = || -> &'static Zone {
-            Box::leak(Box::new(Zone {
-                store: Store::new(limits),
-            }))
-        };
-        self.lock().entry(name.into()).or_insert_with(make)
-    }
-
-    /// Empties the zones that no snapshot has any more, and stores nothing in them until they are wanted.
-    pub(crate) fn retain(&self, wanted: impl Fn(&str) -> bool) {
-        let zones = self.all();
-        let unwanted = zones.into_iter().filter(|(name, _)| !wanted(name));
-        let nothing = Limits {
-            bytes: 0,
-            max_object: 0,
-            inactive: None,
-        };
-        for (_, zone) in unwanted {
-            zone.store.resize(nothing, seconds(SystemTime::now()));
-        }
-    }
-
-    /// Every zone there is, in the order of names.
-    pub(crate) fn all(&self) -> Vec<(Box<str>, &'static Zone)> {
-        let zones = self.lock();
-        let zones = zones.iter().map(|(name, zone)| (name.clone(), *zone));
-        zones.collect()
-    }
-
-    fn lock(&self) -> MutexGuard<'_, BTreeMap<Box<str>, &'static Zone>> {
-        self.0.lock().unwrap_or_else(PoisonError::into_inner)
-    }
-}
-
-impl Zone {
-    pub(crate) fn store(&self) -> &Store<Head> {
-        &self.store
-    }
-}
 
 /// The key of the store that belongs to one of Pingora's. Cheap only if the hash of the primary key has been
 /// set; else it is made here, each time.
@@ -109,13 +50,7 @@ fn compact_hash(key: &CompactCacheKey) -> u128 {
 }
 
 fn hash(primary: HashBinary, variant: Option<&HashBinary>) -> u128 {
-    let Some(variant) = variant else {
-        return u128::from_ne_bytes(primary);
-    };
-    let mut both = [0; 32];
-    both[..16].copy_from_slice(&primary);
-    both[16..].copy_from_slice(variant);
-    xxh3_128(&both)
+    of_variant(u128::from_ne_bytes(primary), variant)
 }
 
 #[async_trait]
@@ -126,7 +61,7 @@ impl Storage for Zone {
         _trace: &SpanHandle,
     ) -> Result<Option<(CacheMeta, HitHandler)>> {
         let now = seconds(SystemTime::now());
-        let Some(object) = self.store.find(&self::key(key), now) else {
+        let Some(object) = self.store().find(&self::key(key), now) else {
             return Ok(None);
         };
         let meta = meta(&object)?;
@@ -144,7 +79,7 @@ impl Storage for Zone {
         let Some(id) = tag.and_then(|tag| U64WriteId::try_from(tag).ok()) else {
             return Ok(None);
         };
-        let found = self.store.find_fill(self::key(key).hash, id.into());
+        let found = self.store().find_fill(self::key(key).hash, id.into());
         let Some(object) = found else {
             return Ok(None);
         };
@@ -160,15 +95,25 @@ impl Storage for Zone {
         _trace: &SpanHandle,
     ) -> Result<MissHandler> {
         let head = Head::new(meta)?;
+        let purged = self.purged_since(key, meta);
         let draft = Draft {
             key: self::key(key),
             head_size: head.size(),
             expires: head.expires(),
             filing: filing(meta).unwrap_or_default(),
+            shared: meta
+                .extensions()
+                .get::<Notes>()
+                .is_none_or(|notes| notes.shared),
             head,
         };
         let length = draft.head.content_length();
-        let writer = self.store.write(draft, length, seconds(SystemTime::now()));
+        let now = seconds(SystemTime::now());
+        let mut writer = self.store().write(draft, length, now);
+        // A purge that has not met the writer has been noted by now.
+        if purged || self.purged_since(key, meta) {
+            writer.pass_only();
+        }
         let tag = writer.id().into();
         Ok(Box::new(Miss { writer, tag }))
     }
@@ -203,7 +148,7 @@ impl Storage for Zone {
         meta: &CacheMeta,
         _trace: &SpanHandle,
     ) -> Result<bool> {
-        let stored = self.store.peek(&self::key(key));
+        let stored = self.store().peek(&self::key(key));
         // Revalidating leaves the time of creation: another one means another body.
         let Some(object) = stored.filter(|object| object.head().created() == meta.created()) else {
             return Ok(false);
@@ -215,8 +160,17 @@ impl Storage for Zone {
             filing: filing(meta),
             head,
         };
-        let now = seconds(SystemTime::now());
-        Ok(self.store.update(&object, update, now))
+        // What was validated before a purge is still stale, and what is gone stays so.
+        if self.purged_since(key, meta) {
+            return Ok(false);
+        }
+        let now = SystemTime::now();
+        let updated = self.store().update(&object, update, seconds(now));
+        if updated && self.purged_since(key, meta) {
+            let stale = Purge::Stale(milliseconds(now));
+            self.store().purge_key(self::key(key).hash, stale);
+        }
+        Ok(updated)
     }
 
     fn support_streaming_partial_write(&self) -> bool {
@@ -229,16 +183,36 @@ impl Storage for Zone {
 }
 
 impl Zone {
+    /// Whether a response was purged after it had been asked for.
+    fn purged_since(&self, key: &CacheKey, meta: &CacheMeta) -> bool {
+        let notes = meta.extensions().get::<Notes>();
+        notes.is_some_and(|notes| {
+            let hash = u128::from_ne_bytes(key.primary_bin());
+            self.is_purged(hash, key.primary_key(), &notes.filing, notes.requested)
+        })
+    }
+
     /// Objects have no identities besides their keys, so one that is asked for by such is not here.
     fn purge_target(&self, target: PurgeTarget<'_>, purge: Purge) -> bool {
         let identified = matches!(target, PurgeTarget::Exact(entry) if entry.entry_id().is_some());
-        !identified && self.store.purge_key(compact_hash(target.key()), purge)
+        !identified && self.store().purge_key(compact_hash(target.key()), purge)
     }
 }
 
 /// What an object is filed under is put among the extensions of its meta data when it is found cacheable.
 fn filing(meta: &CacheMeta) -> Option<Filing> {
-    meta.extensions().get().cloned()
+    let notes = meta.extensions().get::<Notes>();
+    notes.map(|notes| notes.filing.clone())
+}
+
+/// How fresh an object is, where a purge may have it be stale.
+pub(crate) fn freshness(object: &Object<Head>) -> Freshness {
+    let mut freshness = *object.head().freshness();
+    if let Some(since) = object.stale_since() {
+        let purged = UNIX_EPOCH + Duration::from_millis(since);
+        freshness.lifetime = freshness.lifetime.min(freshness.age(purged));
+    }
+    freshness
 }
 
 /// What Pingora knows of an object, stale if a purge has it so.
@@ -250,7 +224,14 @@ pub(crate) fn meta(object: &Object<Head>) -> Result<CacheMeta> {
     Ok(meta)
 }
 
-struct Hit(Reader<Head>);
+/// A stored response that is about to be read.
+pub(crate) struct Hit(Reader<Head>);
+
+impl Hit {
+    pub(crate) fn object(&self) -> &Arc<Object<Head>> {
+        self.0.object()
+    }
+}
 
 #[async_trait]
 impl HandleHit for Hit {
@@ -328,18 +309,6 @@ fn refused(refused: Refused) -> Box<Error> {
     Error::explain(ErrorType::WriteError, why)
 }
 
-/// Since 1970. Clocks that are off by centuries count as its ends.
-pub(super) fn seconds(time: SystemTime) -> u32 {
-    let since = time.duration_since(UNIX_EPOCH).unwrap_or_default();
-    u32::try_from(since.as_secs()).unwrap_or(u32::MAX)
-}
-
-/// Since 1970.
-pub(crate) fn milliseconds(time: SystemTime) -> u64 {
-    let since = time.duration_since(UNIX_EPOCH).unwrap_or_default();
-    u64::try_from(since.as_millis()).unwrap_or(u64::MAX)
-}
-
 #[cfg(test)]
 mod tests {
     use pingora::{
@@ -348,6 +317,11 @@ mod tests {
     };
 
     use super::*;
+    use crate::cache::{
+        head::tests::stored,
+        memory::Limits,
+        zone::{ZoneSpec, Zones},
+    };
 
     const LIMITS: Limits = Limits {
         bytes: 1 << 20,
@@ -356,7 +330,16 @@ mod tests {
     };
 
     fn zone() -> &'static Zone {
-        Zones::default().zone("test", LIMITS)
+        configured(&Zones::default(), "test")
+    }
+
+    fn configured(zones: &Zones, name: &str) -> &'static Zone {
+        zones.configure(&[ZoneSpec {
+            name: name.into(),
+            limits: LIMITS,
+            disk: None,
+        }]);
+        zones.named(name)
     }
 
     fn trace() -> SpanHandle {
@@ -373,8 +356,7 @@ mod tests {
         for (name, value) in headers {
             header.append_header(*name, *value).unwrap();
         }
-        let now = SystemTime::now();
-        CacheMeta::new(now + Duration::from_secs(10), now, 5, 0, header)
+        stored(SystemTime::now(), 10, 5, header)
     }
 
     async fn put(zone: &'static Zone, key: &CacheKey, meta: &CacheMeta, body: &'static str) {
@@ -396,17 +378,15 @@ mod tests {
         let (zone, key) = (zone(), name("a"));
         let mut meta = response(&[("etag", "\"1\""), ("x-two", "1"), ("x-two", "2")]);
         meta.set_variance([7; 16]);
-        meta.set_epoch_override(UNIX_EPOCH + Duration::from_secs(1));
         put(zone, &key, &meta, "hello").await;
         let (found, mut hit) = zone.lookup(&key, &trace()).await.unwrap().unwrap();
         let text = |meta: &CacheMeta| format!("{:?}", meta.headers());
         assert_eq!(text(&found), text(&meta));
         let times = |meta: &CacheMeta| {
-            let age = (meta.created(), meta.updated(), meta.epoch_override());
+            let age = (meta.created(), meta.updated());
             (meta.fresh_until(), age, meta.provenance(), meta.variance())
         };
         assert_eq!(times(&found), times(&meta));
-        assert_eq!(found.stale_while_revalidate_sec(), 5);
         assert_eq!(body(&mut hit).await.unwrap(), "hello");
         hit.seek(1, Some(3)).unwrap();
         assert_eq!(body(&mut hit).await.unwrap(), "el");
@@ -420,6 +400,8 @@ mod tests {
         put(zone, &key, &response(&[]), "hello").await;
         let (mut meta, _hit) = zone.lookup(&key, &trace()).await.unwrap().unwrap();
         let later = SystemTime::now() + Duration::from_secs(100);
+        let notes = response(&[]).extensions().get::<Notes>().cloned();
+        meta.extensions_mut().insert(notes.unwrap());
         meta.update_freshness(later, 0, 9);
         let header = meta.response_header_mut();
         header.insert_header("etag", "\"2\"").unwrap();
@@ -497,7 +479,7 @@ mod tests {
         assert_eq!(outcome, PurgeOutcome::Expired);
         let (meta, _hit) = zone.lookup(&key, &trace()).await.unwrap().unwrap();
         let soon = SystemTime::now() + Duration::from_millis(2);
-        assert!(!meta.is_fresh(soon) && meta.serve_stale_while_revalidate(soon));
+        assert!(!meta.is_fresh(soon) && meta.serve_stale_if_error(soon));
         let outcome = zone.purge(target, PurgeType::Invalidation, &trace()).await;
         assert_eq!(outcome.unwrap(), PurgeOutcome::Purged(None));
         assert!(zone.lookup(&key, &trace()).await.unwrap().is_none());
@@ -549,19 +531,19 @@ mod tests {
     #[tokio::test]
     async fn a_zone_keeps_its_objects_when_it_is_asked_for_again_and_loses_them_when_it_is_not() {
         let zones = Zones::default();
-        let (zone, key) = (zones.zone("a", LIMITS), name("a"));
+        let (zone, key) = (configured(&zones, "a"), name("a"));
         put(zone, &key, &response(&[]), "hello").await;
-        assert!(std::ptr::eq(zone, zones.zone("a", LIMITS)));
-        zones.retain(|name| name == "a");
+        assert!(std::ptr::eq(zone, configured(&zones, "a")));
+        configured(&zones, "a");
         assert!(zone.lookup(&key, &trace()).await.unwrap().is_some());
-        zones.retain(|_| false);
+        zones.configure(&[]);
         assert_eq!(zone.store().statistics().bytes, 0);
         let mut miss = zone
             .get_miss_handler(&key, &response(&[]), &trace())
             .await
             .unwrap();
         assert!(miss.write_body("hello".into(), true).await.is_err());
-        assert!(std::ptr::eq(zone, zones.zone("a", LIMITS)));
+        assert!(std::ptr::eq(zone, configured(&zones, "a")));
         put(zone, &key, &response(&[]), "hello").await;
         assert!(zone.lookup(&key, &trace()).await.unwrap().is_some());
     }

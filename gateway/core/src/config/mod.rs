@@ -5,11 +5,13 @@
 //! types below are the configuration itself; what they mean together is for
 //! [`snapshot`](crate::snapshot) to say.
 
+mod cache;
 pub(crate) mod deserialize;
 pub(crate) mod diagnostic;
 mod discovery;
 pub(crate) mod document;
 mod health;
+mod http2;
 pub(crate) mod matching;
 pub(crate) mod scalar;
 mod shaping;
@@ -28,9 +30,14 @@ use edgeway_sdk::{
 use serde::{Deserialize, de::IgnoredAny};
 
 pub(crate) use self::{
+    cache::{
+        BypassValue, Cache, CacheZone, DEFAULT_ZONE, Despite, Inactive, KeyValue, Parameter, Query,
+        Several, Wish,
+    },
     deserialize::{At, Entries, Named},
     discovery::{Discover, ResolverConfig},
     health::{BodyTest, FullHealth, Health, HealthKind, Start, Statuses},
+    http2::{Http2, MaybeHttp2},
     matching::MatchConfig,
     scalar::{
         EndpointAddress, HostPolicy, ListenAddress, Network, OneOrMany, Percent, Status,
@@ -70,6 +77,9 @@ pub(crate) struct Config {
     pub(crate) resolver: ResolverConfig,
     #[serde(default)]
     pub(crate) upstreams: Entries<Upstream>,
+    /// Where routes store responses.
+    #[serde(default)]
+    pub(crate) caches: Entries<CacheZone>,
     /// Where the running gateway is looked at and changed.
     pub(crate) admin: Option<Admin>,
     #[serde(default)]
@@ -90,6 +100,9 @@ impl Config {
 #[derive(Debug, Deserialize)]
 pub(crate) struct Listener {
     pub(crate) bind: At<ListenAddress>,
+    /// Whether HTTP/2 is spoken beside HTTP/1.1, and how much of it.
+    #[serde(default)]
+    pub(crate) http2: MaybeHttp2,
 }
 
 /// What holds for every request, whatever its route.
@@ -145,6 +158,8 @@ pub(crate) struct Route {
     pub(crate) timeout: Option<At<scalar::Span>>,
     /// Whether requests that are not idempotent may be tried again after something of them was sent.
     pub(crate) retry_unsafe: Option<At<bool>>,
+    /// Whether and how responses of the upstream are stored.
+    pub(crate) cache: Option<At<Cache>>,
     pub(crate) redirect: Option<At<Redirect>>,
     pub(crate) respond: Option<At<Respond>>,
 }

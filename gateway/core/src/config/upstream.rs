@@ -445,6 +445,8 @@ pub(crate) struct Retries {
     pub(crate) budget: Percent,
     /// How many retries a second are always allowed.
     pub(crate) min_per_second: u32,
+    /// How long an endpoint may be silent before another one is asked as well; never if not given.
+    pub(crate) hedge_after: Option<At<Span>>,
 }
 
 impl Default for Retries {
@@ -457,6 +459,7 @@ impl Default for Retries {
             max_backoff: Pause(Duration::from_secs(1)),
             budget: Percent(0.2),
             min_per_second: 10,
+            hedge_after: None,
         }
     }
 }

@@ -9,7 +9,7 @@ use pingora::{Error, ErrorType, Result, http::ResponseHeader};
 use pingora_proxy::Session;
 use smallvec::SmallVec;
 
-use super::{attempt, chain, ctx::Ctx, session};
+use super::{attempt, cache, chain, ctx::Ctx, session, upload};
 
 const HOP_BY_HOP: [HeaderName; 5] = [
     HeaderName::from_static("keep-alive"),
@@ -23,7 +23,8 @@ const HOP_BY_HOP: [HeaderName; 5] = [
 ///
 /// # Errors
 ///
-/// The answer is one after which another endpoint is asked.
+/// The answer is one after which another endpoint is asked, or a failure in whose place something stored is
+/// served.
 pub(super) fn arrived(
     session: &mut Session,
     response: &mut ResponseHeader,
@@ -39,9 +40,17 @@ pub(super) fn arrived(
     }
     ctx.answered
         .get_or_insert_with(|| ctx.exchange.started.elapsed());
+    if let Some(caching) = &mut ctx.caching {
+        caching.arrived(response);
+    }
+    if cache::hides(response.status, ctx) {
+        let reason = format!("the endpoint has answered {}", response.status.as_u16());
+        let reply = Reply::new(response.status.as_u16()).because(reason);
+        return Err(ctx.refuse(reply));
+    }
+    cache::invalidate(session.req_header(), response, ctx);
     if let Some(tries) = &ctx.tries {
         strip(response, &tries.cluster.settings.hide_headers);
-        session::tell(response, tries, &ctx.exchange)?;
     }
     Ok(())
 }
@@ -56,6 +65,7 @@ pub(super) fn pass(
         return Ok(());
     }
     unchunk(session, response);
+    upload::begun(session, response);
     if response.status != StatusCode::SWITCHING_PROTOCOLS && !session.is_body_done() {
         // The rest of the upload would be taken for the next request, or never come.
         session.set_keepalive(None);
@@ -65,9 +75,15 @@ pub(super) fn pass(
         session.set_keepalive(None);
     }
     ctx.origin = Origin::Upstream;
+    cache::tell(session, response, ctx)?;
+    // Not before it is stored: the session is this client's alone.
+    if let (Origin::Upstream, Some(tries)) = (ctx.origin, &ctx.tries) {
+        session::tell(response, tries, &ctx.exchange)?;
+    }
     if let Err(error) = chain::up(response, session.req_header(), ctx) {
         return Err(ctx.refuse(Reply::from(error)));
     }
+    cache::date(session, response, ctx);
     if !ctx.exchange.response_edits.is_empty() {
         reframe(session, response)?;
     }

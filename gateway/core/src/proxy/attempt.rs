@@ -12,6 +12,7 @@ use pingora_proxy::Session;
 
 use super::{
     ctx::Ctx,
+    hedge::{self, Hedging},
     session,
     watchdog::{Watchdog, earlier, left},
 };
@@ -30,27 +31,28 @@ const UPGRADED_IDLE: Duration = Duration::from_secs(3600);
 pub(super) struct Tries {
     pub(super) cluster: Arc<Cluster>,
     /// The endpoints that there were at the first try: the numbers of those that were tried are theirs.
-    members: Arc<Members>,
+    pub(super) members: Arc<Members>,
     /// How many there were.
     pub(super) count: u32,
-    tried: Tried,
+    pub(super) tried: Tried,
     /// The place at the endpoint of this try.
-    lease: Option<Lease>,
+    pub(super) lease: Option<Lease>,
     /// When this try began, by the clock of the endpoints.
-    began: u64,
+    pub(super) began: u64,
     /// When everything must be over.
-    due: Option<Instant>,
+    pub(super) due: Option<Instant>,
     /// When this try must have an answer.
     try_due: Option<Instant>,
-    watchdog: Option<Watchdog>,
+    pub(super) watchdog: Option<Watchdog>,
     admitted: Admitted,
     websocket: bool,
     /// The head of an answer has come in this try.
-    answered: bool,
+    pub(super) answered: bool,
     /// The answer that has come is not what we wait for: another endpoint is asked.
     rejected: bool,
     /// A kept connection has turned out to be closed; the next one must not be another such.
     renewed: bool,
+    pub(super) hedging: Hedging,
     pub(super) session: session::Session,
 }
 
@@ -62,6 +64,9 @@ impl Tries {
 
 /// The endpoint for the next try.
 pub(super) async fn peer(session: &mut Session, ctx: &mut Ctx) -> Result<Box<HttpPeer>> {
+    if let Some(peer) = hedge::take_over(session, ctx).await? {
+        return Ok(peer);
+    }
     let websocket = wants_websocket(session);
     match &mut ctx.tries {
         None => begin(session, ctx)?,
@@ -133,8 +138,10 @@ fn begin(session: &mut Session, ctx: &mut Ctx) -> Result<()> {
     let timeouts = &cluster.settings.transport.timeouts;
     let total = timeouts.total.map(|total| total.0);
     let total = forward.timeout.or(total);
+    let home = session::find(session.req_header(), &cluster, &members);
     ctx.tries = Some(Tries {
-        session: session::find(session.req_header(), &cluster, &members),
+        hedging: Hedging::of(session, &cluster, home.endpoint),
+        session: home,
         members,
         count: 0,
         tried: Tried::new(),
@@ -157,9 +164,7 @@ fn begin(session: &mut Session, ctx: &mut Ctx) -> Result<()> {
 async fn pause(tries: &mut Tries) {
     // The place is for others meanwhile.
     tries.lease = None;
-    tries.watchdog = None;
-    tries.answered = false;
-    tries.rejected = false;
+    tries.forget_answer();
     if tries.count == 0 {
         return;
     }
@@ -248,7 +253,7 @@ async fn wait(
 
 /// Waits until the client has left: nobody waits in the place of somebody who is gone. A request whose body
 /// is still to be read is not watched, since what it sends is the body.
-async fn gone(session: &mut Session) -> Box<Error> {
+pub(super) async fn gone(session: &mut Session) -> Box<Error> {
     if !session.is_body_empty() && !session.is_body_done() {
         return std::future::pending().await;
     }
@@ -262,7 +267,7 @@ async fn gone(session: &mut Session) -> Box<Error> {
 
 /// Sets the times of this try. What Pingora can't tell apart on a connection that other requests
 /// share is one time there, and holds for an upload and the answer together.
-fn limit(peer: &mut HttpPeer, tries: &mut Tries, uploads: bool) {
+pub(super) fn limit(peer: &mut HttpPeer, tries: &mut Tries, uploads: bool) {
     let settings = &tries.cluster.settings;
     let now = Instant::now();
     tries.try_due = settings.retries.timeout.map(|timeout| now + timeout);
@@ -288,11 +293,12 @@ pub(super) fn connected(session: &mut Session, descriptor: std::os::fd::RawFd, c
     let Some(tries) = &mut ctx.tries else { return };
     let settings = &tries.cluster.settings;
     let watched = tries.first_byte().is_some() || tries.try_due.is_some() || tries.due.is_some();
+    let watched = watched || tries.hedging.needs_leash();
     // To end a connection that others share would end their requests too. A WebSocket has its own.
     if !watched || (settings.shares_connections() && !tries.websocket) {
         return;
     }
-    tries.watchdog = Watchdog::of(descriptor);
+    tries.watchdog = Watchdog::of(tries.hedging.descriptor(descriptor));
     if session.is_body_empty() {
         tries.sent();
     } else if let Some(watchdog) = &mut tries.watchdog {
@@ -360,6 +366,7 @@ impl Tries {
     /// The connection is about to be another request's.
     pub(super) fn release(&mut self) {
         self.watchdog = None;
+        self.hedging.end();
     }
 
     /// Whether the time of this try is over.
@@ -367,8 +374,15 @@ impl Tries {
         self.try_due.is_some_and(|due| due <= Instant::now())
     }
 
+    /// What comes is of another connection.
+    pub(super) fn forget_answer(&mut self) {
+        self.watchdog = None;
+        self.answered = false;
+        self.rejected = false;
+    }
+
     /// Whether the time for the whole request is over.
-    fn is_over(&self) -> bool {
+    pub(super) fn is_over(&self) -> bool {
         self.due.is_some_and(|due| due <= Instant::now())
     }
 
@@ -382,12 +396,17 @@ impl Tries {
     }
 
     /// Whether one more try is worth it. Takes it from the budget.
-    fn may_go_on(&self) -> bool {
+    pub(super) fn may_go_on(&self) -> bool {
         let settings = &self.cluster.settings;
         self.count < settings.retries.tries
             && self.members.has_untried(settings, &self.tried)
             && !self.is_over()
             && self.cluster.may_retry(clock::now())
+    }
+
+    /// Whether another endpoint is asked already, or may be.
+    fn is_not_last(&self) -> bool {
+        self.hedging.is_under_way() || self.may_go_on()
     }
 
     /// Looks at the endpoints that there are now, as long as none was tried: the numbers of those that
@@ -417,6 +436,24 @@ impl Tries {
     }
 }
 
+/// Whether an answer with this status is the last one, when something else is going to be served in its
+/// place; if so, it is counted. If not, it is to come to [`answered`].
+pub(super) fn gives_up(session: &mut Session, status: StatusCode, ctx: &mut Ctx) -> bool {
+    let repeatable = is_repeatable(session, ctx);
+    let Some(tries) = &ctx.tries else {
+        return true;
+    };
+    // It has come there before: no more tries are left.
+    if tries.answered {
+        return true;
+    }
+    let retries = &tries.cluster.settings.retries;
+    if retries.on_status(status) && repeatable && tries.count < retries.tries {
+        return false;
+    }
+    answered(session, status, ctx)
+}
+
 /// An endpoint has answered. Whether the answer is one to pass on; if not, another endpoint is asked.
 pub(super) fn answered(session: &mut Session, status: StatusCode, ctx: &mut Ctx) -> bool {
     let repeatable = is_repeatable(session, ctx);
@@ -430,7 +467,8 @@ pub(super) fn answered(session: &mut Session, status: StatusCode, ctx: &mut Ctx)
         cluster.answered(lease, tries.began, status);
     }
     tries.admitted.went(!settings.breaks(status));
-    tries.rejected = settings.retries.on_status(status) && repeatable && tries.may_go_on();
+    tries.rejected = settings.retries.on_status(status) && repeatable && tries.is_not_last();
+    tries.rejected = tries.rejected || !tries.wins();
     if !tries.rejected {
         // Now, and not at the end of what may be an endless body.
         tries.admitted.settle();
@@ -497,6 +535,10 @@ pub(super) fn broken(
     if *error.esource() != ErrorSource::Upstream || ctx.verdict.is_some() {
         return error;
     }
+    if tries.hedging.is_lost() {
+        error.set_retry(unseen);
+        return error;
+    }
     let timed_out = matches!(
         error.etype(),
         ErrorType::ReadTimedout | ErrorType::WriteTimedout
@@ -520,7 +562,9 @@ pub(super) fn broken(
     } else {
         retries.on(Condition::Reset)
     };
-    let again = condition && repeatable && tries.may_go_on();
+    tries.hedging.hope(!condition);
+    let under_way = tries.hedging.is_under_way();
+    let again = repeatable && (under_way || (condition && tries.may_go_on()));
     error.set_retry(again);
     error
 }

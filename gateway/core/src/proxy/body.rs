@@ -5,7 +5,7 @@ use edgeway_sdk::{BodyEdit, Reply};
 use pingora::{Error, ErrorType, Result};
 use pingora_proxy::Session;
 
-use super::ctx::Ctx;
+use super::{ctx::Ctx, upload};
 
 /// A piece of the request's body, on its way to the endpoint.
 pub(super) fn request(
@@ -38,6 +38,9 @@ pub(super) fn response(
     end: bool,
     ctx: &mut Ctx,
 ) -> Result<()> {
+    if end {
+        upload::answered(session);
+    }
     if let Some(tries) = &mut ctx.tries
         && !session.was_upgraded()
     {

@@ -8,7 +8,8 @@ use std::{
 
 use edgeway_sdk::{Exchange, Origin, Reply};
 
-use super::{attempt::Tries, mirror};
+use super::{attempt::Tries, cache::Caching, mirror};
+use crate::cache::policy::request::Credentials;
 use crate::snapshot::{Pinned, Route};
 
 /// One request, from its head to its record.
@@ -34,6 +35,10 @@ pub(crate) struct Ctx {
     pub(super) copy_wanted: Option<bool>,
     /// From the arrival of the head to that of the endpoint's answer.
     pub(super) answered: Option<Duration>,
+    /// What the client has sent that tells who it is, on routes with a cache.
+    pub(super) credentials: Credentials,
+    /// What the cache has to do with the request, once it has been asked.
+    pub(super) caching: Option<Box<Caching>>,
     /// What the client is told when a hook ends the request by an error.
     pub(super) verdict: Option<Reply>,
 }
@@ -55,6 +60,8 @@ impl Ctx {
             copy: None,
             copy_wanted: None,
             answered: None,
+            credentials: Credentials::default(),
+            caching: None,
             verdict: None,
         }
     }

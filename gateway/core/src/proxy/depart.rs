@@ -26,15 +26,31 @@ use crate::{
 #[derive(Debug)]
 pub(super) struct Via {
     name: String,
-    value: HeaderValue,
+    http1: HeaderValue,
+    http2: HeaderValue,
 }
 
 impl Via {
     pub(super) fn new() -> Self {
         let name = format!("edgeway-{:08x}", rand::random::<u32>());
-        let value =
-            HeaderValue::from_str(&format!("1.1 {name}")).expect("a name of letters and digits");
-        Self { name, value }
+        let value = |version| {
+            let value = HeaderValue::from_str(&format!("{version} {name}"));
+            value.expect("a name of letters and digits")
+        };
+        Self {
+            http1: value("1.1"),
+            http2: value("2.0"),
+            name,
+        }
+    }
+
+    /// What it signs a request with that has come in this version.
+    fn signs(&self, version: Version) -> HeaderValue {
+        let value = match version {
+            Version::HTTP_2 => &self.http2,
+            _ => &self.http1,
+        };
+        value.clone()
     }
 
     /// Whether a request has passed this process before.
@@ -53,6 +69,9 @@ pub(super) fn prepare(
     ctx: &mut Ctx,
     via: &Via,
 ) -> Result<()> {
+    if let Some(caching) = &mut ctx.caching {
+        caching.departs();
+    }
     if target(request, ctx).is_err() {
         let reply = Reply::new(400).detail("The path is not valid.");
         return Err(ctx.refuse(reply.because("what the route makes of the path is no path")));
@@ -61,7 +80,7 @@ pub(super) fn prepare(
         host(request, &tries.cluster, tries.lease())?;
     }
     forwarded(session, request, ctx)?;
-    request.append_header("Via", via.value.clone())?;
+    request.append_header("Via", via.signs(session.req_header().version))?;
     if !ctx.exchange.request_edits.is_empty() {
         reframe(session, request)?;
     }

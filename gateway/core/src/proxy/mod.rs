@@ -7,12 +7,13 @@
 //! * [`arrive`]: from the head as it came to the route; [`hygiene`]: headers that clients may not
 //!   send; [`client`]: who is at the other end.
 //! * [`chain`]: filters down and up.
+//! * [`cache`]: what is stored, and what is to be.
 //! * [`depart`]: what an endpoint is sent.
 //! * [`attempt`]: which endpoint, and whether to try another; [`session`]: where its session is;
-//!   [`watchdog`]: whether it takes too long.
+//!   [`watchdog`]: whether it takes too long; [`hedge`]: a second one beside it.
 //! * [`answer`]: what comes back from it.
 //! * [`reply`]: responses of our own.
-//! * [`body`]: edits of bodies.
+//! * [`body`]: edits of bodies; [`upload`]: those that outlive their answers.
 //! * [`mirror`]: copies of requests; [`copying`]: when one is made.
 //! * [`record`]: the end.
 
@@ -20,25 +21,30 @@ mod answer;
 mod arrive;
 mod attempt;
 mod body;
+mod cache;
 mod chain;
 mod client;
 mod copying;
 mod ctx;
 mod depart;
 mod head;
+mod hedge;
 mod hygiene;
 mod mirror;
 mod record;
 mod reply;
 mod session;
+mod upload;
 mod watchdog;
 
 use std::{os::fd::RawFd, sync::Arc, time::Duration};
 
 use async_trait::async_trait;
 use bytes::Bytes;
+use http::HeaderMap;
 use pingora::{
     Error, Result,
+    cache::{CacheKey, CacheMeta, ForcedFreshness, HitHandler, RespCacheable, key::HashBinary},
     connectors::ConnectorOptions,
     http::{RequestHeader, ResponseHeader},
     modules::http::HttpModules,
@@ -46,8 +52,9 @@ use pingora::{
     server::configuration::ServerConf,
     upstreams::peer::HttpPeer,
 };
-use pingora_proxy::{FailToProxy, ProxyHttp, ProxyWarnLogContext, Session};
+use pingora_proxy::{FailToProxy, ProxyHttp, ProxyWarnLogContext, RangeType, Session};
 
+pub(crate) use self::{cache::Spawner, upload::Upload};
 use self::{ctx::Ctx, depart::Via};
 use crate::snapshot::Live;
 
@@ -57,15 +64,21 @@ pub(crate) struct Proxy {
     live: Live,
     via: Via,
     mirrors: Arc<mirror::Connections>,
+    hedges: Arc<hedge::Connections>,
+    spawner: Spawner,
 }
 
 impl Proxy {
-    pub(crate) fn new(live: Live, conf: &ServerConf) -> Self {
+    /// A proxy that has requests begun by `spawner`.
+    pub(crate) fn new(live: Live, conf: &ServerConf, spawner: Spawner) -> Self {
         let mirrors = mirror::Connections::new(ConnectorOptions::from_server_conf(conf));
+        let hedges = hedge::Connections::new(ConnectorOptions::from_server_conf(conf));
         Self {
             live,
             via: Via::new(),
             mirrors: Arc::new(mirrors),
+            hedges: Arc::new(hedges),
+            spawner,
         }
     }
 }
@@ -83,12 +96,89 @@ impl ProxyHttp for Proxy {
     fn init_downstream_modules(&self, _modules: &mut HttpModules) {}
 
     async fn request_filter(&self, session: &mut Session, ctx: &mut Self::CTX) -> Result<bool> {
-        let verdict = arrive::route(session, ctx, &self.via);
-        let Some(reply) = chain::down(session, ctx, verdict).await else {
+        if cache::resume(session, ctx) {
             return Ok(false);
+        }
+        let verdict = arrive::route(session, ctx, &self.via);
+        cache::recognise(&session.req_header().headers, ctx);
+        let Some(reply) = chain::down(session, ctx, verdict).await else {
+            return cache::answer(session, ctx, &self.spawner).await;
         };
         reply::send(session, ctx, reply).await?;
         Ok(true)
+    }
+
+    fn request_cache_filter(&self, session: &mut Session, ctx: &mut Self::CTX) -> Result<()> {
+        cache::enable(session, ctx);
+        Ok(())
+    }
+
+    fn cache_key_callback(&self, _session: &Session, ctx: &mut Self::CTX) -> Result<CacheKey> {
+        cache::key(ctx)
+    }
+
+    fn cache_vary_filter(
+        &self,
+        meta: &CacheMeta,
+        ctx: &mut Self::CTX,
+        request: &RequestHeader,
+    ) -> Option<HashBinary> {
+        cache::variance(meta, request, ctx)
+    }
+
+    async fn cache_hit_filter(
+        &self,
+        session: &mut Session,
+        _meta: &CacheMeta,
+        handler: &mut HitHandler,
+        _fresh: bool,
+        ctx: &mut Self::CTX,
+    ) -> Result<Option<ForcedFreshness>> {
+        Ok(cache::hit(session, handler, ctx))
+    }
+
+    fn response_cache_filter(
+        &self,
+        session: &Session,
+        response: &ResponseHeader,
+        ctx: &mut Self::CTX,
+    ) -> Result<RespCacheable> {
+        Ok(cache::examine_response(session, response, ctx))
+    }
+
+    fn cache_not_modified_filter(
+        &self,
+        session: &Session,
+        response: &ResponseHeader,
+        ctx: &mut Self::CTX,
+    ) -> Result<bool> {
+        Ok(cache::not_modified(session, response, ctx))
+    }
+
+    fn range_header_filter(
+        &self,
+        session: &mut Session,
+        response: &mut ResponseHeader,
+        ctx: &mut Self::CTX,
+    ) -> RangeType {
+        cache::range(session, response, ctx)
+    }
+
+    fn should_serve_stale(
+        &self,
+        session: &mut Session,
+        ctx: &mut Self::CTX,
+        error: Option<&Error>,
+    ) -> bool {
+        cache::serves_stale(session, error, ctx)
+    }
+
+    async fn proxy_upstream_filter(
+        &self,
+        session: &mut Session,
+        ctx: &mut Self::CTX,
+    ) -> Result<bool> {
+        cache::overdue(session, ctx).await.map(|served| !served)
     }
 
     async fn upstream_peer(
@@ -119,8 +209,12 @@ impl ProxyHttp for Proxy {
         ctx: &mut Self::CTX,
     ) -> Result<()> {
         depart::prepare(session, request, ctx, &self.via)?;
+        if hedge::was_sent(ctx) {
+            return Ok(());
+        }
         chain::attempt(request, ctx)?;
         copying::begin(session, request, ctx, &self.mirrors);
+        hedge::begin(session, request, ctx, &self.hedges);
         Ok(())
     }
 
@@ -142,6 +236,7 @@ impl ProxyHttp for Proxy {
         response: &mut ResponseHeader,
         ctx: &mut Self::CTX,
     ) -> Result<()> {
+        cache::interim(session, response, ctx).await;
         answer::arrived(session, response, ctx)
     }
 
@@ -162,6 +257,16 @@ impl ProxyHttp for Proxy {
         ctx: &mut Self::CTX,
     ) -> Result<Option<Duration>> {
         body::response(session, body, end, ctx).map(|()| None)
+    }
+
+    fn upstream_response_trailer_filter(
+        &self,
+        session: &mut Session,
+        _trailers: &mut HeaderMap,
+        _ctx: &mut Self::CTX,
+    ) -> Result<()> {
+        upload::answered(session);
+        Ok(())
     }
 
     fn fail_to_connect(

@@ -1,11 +1,13 @@
 //! Responses of our own.
 
+mod grpc;
+mod http2;
 mod problem;
 
 use bytes::Bytes;
 use edgeway_sdk::{BodyEdit, Exchange, Origin, Reply, message::is_framing};
 use http::{
-    Method, StatusCode,
+    Method, StatusCode, Version,
     header::{CONTENT_LENGTH, CONTENT_TYPE, EXPECT, LOCATION},
 };
 use pingora::{
@@ -14,7 +16,7 @@ use pingora::{
 };
 use pingora_proxy::{FailToProxy, Session};
 
-use super::{body, chain, ctx::Ctx};
+use super::{body, cache, chain, ctx::Ctx};
 use crate::{
     config::scalar::SchemeName,
     snapshot::{Fixed, FixedBody, Redirection},
@@ -29,6 +31,7 @@ pub(super) async fn send(session: &mut Session, ctx: &mut Ctx, mut reply: Reply)
     let (head, body) = loop {
         note(ctx, &reply);
         let (mut head, body) = compose(session.req_header(), &ctx.exchange, reply)?;
+        cache::tell_reply(&mut head, ctx)?;
         match chain::up(&mut head, session.req_header(), ctx)
             .and_then(|()| edited(&mut ctx.exchange.response_edits, body))
         {
@@ -41,10 +44,20 @@ pub(super) async fn send(session: &mut Session, ctx: &mut Ctx, mut reply: Reply)
 
 /// What the client is told when the request could not be proxied.
 pub(super) async fn failure(session: &mut Session, ctx: &mut Ctx, error: &Error) -> FailToProxy {
-    let reply = ctx.verdict.take().or_else(|| verdict(error));
     let started = session
         .response_written()
         .is_some_and(|head| !head.status.is_informational());
+    if !started {
+        // Pingora keeps no connection after a failure: the client must know before its next request.
+        session.set_keepalive(None);
+        if cache::instead(session, ctx, error).await {
+            return FailToProxy {
+                error_code: 200,
+                can_reuse_downstream: false,
+            };
+        }
+    }
+    let reply = ctx.verdict.take().or_else(|| verdict(error));
     let Some(reply) = reply.filter(|_| !started) else {
         ctx.exchange.reason.get_or_insert_with(|| describe(error));
         return FailToProxy {
@@ -53,8 +66,6 @@ pub(super) async fn failure(session: &mut Session, ctx: &mut Ctx, error: &Error)
         };
     };
     let error_code = reply.status().as_u16();
-    // Pingora keeps no connection after a failure: the client must know before its next request.
-    session.set_keepalive(None);
     if send(session, ctx, reply).await.is_ok() && !session.is_body_done() {
         session.as_mut().shutdown().await;
     }
@@ -107,12 +118,16 @@ fn compose(
     exchange: &Exchange,
     reply: Reply,
 ) -> Result<(ResponseHeader, Bytes)> {
-    let standard = (reply.content().is_none() && reply.status().as_u16() >= 400)
-        .then(|| problem::body(&reply, request, exchange));
+    let bare = reply.content().is_none() && reply.status().as_u16() >= 400;
+    let call = bare.then(|| grpc::headers(&reply, request)).flatten();
+    let standard = (bare && call.is_none()).then(|| problem::body(&reply, request, exchange));
     let (status, headers, body) = reply.into_parts();
     let mut head = ResponseHeader::build(status, Some(headers.len() + 4))?;
     for (name, value) in headers.iter().filter(|(name, _)| !is_framing(name)) {
         head.append_header(name, value)?;
+    }
+    for (name, value) in call.into_iter().flatten() {
+        head.insert_header(name, value)?;
     }
     let Some((content_type, body)) = standard else {
         return Ok((head, body.unwrap_or_default()));
@@ -142,6 +157,9 @@ async fn write(session: &mut Session, mut head: ResponseHeader, body: Bytes) -> 
         session.set_keepalive(None);
     }
     let silent = bodyless || body.is_empty() || session.req_header().method == Method::HEAD;
+    if session.req_header().version == Version::HTTP_2 {
+        return http2::write(session, head, (!silent).then_some(body)).await;
+    }
     session
         .write_response_header(Box::new(head), silent)
         .await?;

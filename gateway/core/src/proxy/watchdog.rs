@@ -60,6 +60,11 @@ impl Watchdog {
         }));
     }
 
+    /// What can end the connection before that.
+    pub(super) fn leash(&self) -> Leash {
+        Leash(Arc::clone(&self.watched))
+    }
+
     /// Whether it was this that has ended the connection.
     pub(super) fn has_bitten(&self) -> bool {
         self.watched.bitten.load(Ordering::Acquire)
@@ -69,6 +74,17 @@ impl Watchdog {
 impl Drop for Watchdog {
     fn drop(&mut self) {
         self.set(None);
+    }
+}
+
+/// Ends a connection of which somebody else has no more need.
+#[derive(Debug)]
+pub(super) struct Leash(Arc<Watched>);
+
+impl Leash {
+    pub(super) fn pull(&self) {
+        // It may be closed already, which is as good.
+        shutdown(&self.0.socket, Shutdown::Both).ok();
     }
 }
 

@@ -68,7 +68,8 @@ impl Match {
         self.predicates.len() + usize::from(!self.methods.is_empty())
     }
 
-    pub(super) fn allows(&self, method: &Method) -> bool {
+    /// Whether requests with this method match, as far as it is for the method.
+    pub(crate) fn allows(&self, method: &Method) -> bool {
         self.methods.is_empty() || self.methods.contains(method)
     }
 

@@ -13,6 +13,10 @@
 //! | `PATCH /upstreams/{upstream}/endpoints/{endpoint}` | changes `weight`, `max_connections` (0: that of the upstream), `state` (`up`, `drain`, `maintenance`) |
 //! | `DELETE /upstreams/{upstream}/endpoints/{endpoint}` | removes it: 204; its requests under way end normally |
 //! | `DELETE /upstreams/{upstream}/changes` | forgets what was added, changed and removed here: 204 |
+//! | `GET /caches` | `{ caches: [...] }`, each as below, those that a route uses |
+//! | `GET /caches/{cache}` | `name`, `objects`, `bytes`, `limit`, `evictions`, `expirations`, `requests` |
+//! | `POST /caches/{cache}/purge` | purges what the body says: `{ purged: 3 }` objects, each variant being one |
+//! | `POST /purge` | the same in all caches: `{ purged: 4, caches: { default: 3, pages: 1 } }` |
 //!
 //! Names are percent-encoded in the path: `10.0.0.7%3A80`, `unix%3A%2Frun%2Fapp.sock`. (`:` may stand
 //! for itself.)
@@ -28,17 +32,41 @@
 //! instead, where comments stay if at all possible; 409 if the upstream has no such file, or the
 //! endpoint is not in it.
 //!
+//! A cache has `bytes` of at most `limit` in memory, headers and bookkeeping included. `evictions` had to leave
+//! for others, `expirations` were of no use any more. `requests` of the routes that use it are counted by what
+//! they came to: `hit`, `stale`, `miss`, `expired`, `revalidated`, `bypass`; those that waited for another that
+//! fetched the same are counted as `coalesced` besides.
+//!
+//! A purge is one of
+//!
+//! | body | what it means |
+//! |---|---|
+//! | `{ "url": "https://example.com/a?b=1" }` | what a request for this gets, from whichever route, in all its variants and spellings of the path. A list of up to 256 may stand there. Scheme and port don't matter |
+//! | `{ "url": "https://example.com/a", "any_query": true }` | this path with whatever query |
+//! | `{ "prefix": "https://example.com/static/" }` | all paths of this host that begin so |
+//! | `{ "host": "example.com" }` | all of this host, which is the one in `Host` |
+//! | `{ "tags": ["shop", "user-7"] }` | what has one of these tags, on routes with `cache: { tags: ... }` |
+//! | `{ "all": true }` | everything |
+//!
+//! When it is answered, nobody gets what was there before, nor what was just being fetched then. With
+//! `"soft": true` it is only stale from then on: as long as the response or the route allow
+//! (`stale_while_revalidate`, `stale_if_error`, counted from the purge), it is still served while a newer one is
+//! fetched, or none can be.
+//!
 //! Errors are `application/problem+json` with a `detail` for the operator. Who may call: [`guard`].
 //!
 //! * [`calls`]: the calls; [`call`]: what one says; [`problem`]: what it is told.
+//! * [`caches`]: the calls about caches; [`wish`]: what is to be purged.
 //! * [`guard`]: who may call.
 //! * [`mod@write`], [`edit`]: the file of endpoints.
 
+mod caches;
 mod call;
 mod calls;
 mod edit;
 mod guard;
 mod problem;
+mod wish;
 mod write;
 
 use std::{net::SocketAddr, sync::Arc, time::Duration};

@@ -58,6 +58,9 @@ impl Control {
         for cluster in &gateway.clusters {
             running.spawn(tend(Arc::clone(cluster), gateway.resolver.clone()));
         }
+        for spec in &gateway.caches {
+            running.spawn(gateway.zones.named(&spec.name).tend());
+        }
         running
     }
 

@@ -8,12 +8,16 @@ use std::{
 use edgeway_sdk::Secret;
 use socket2::{Domain, Protocol, Socket, Type};
 
-use crate::snapshot::{Admin, ListenerSpec};
+use crate::{
+    config::Http2,
+    snapshot::{Admin, ListenerSpec},
+};
 
 /// A socket that listens.
 pub(super) struct Bound {
     pub(super) name: String,
     pub(super) socket: TcpListener,
+    pub(super) http2: Option<Http2>,
 }
 
 /// How many connections may wait to be accepted; the kernel lowers it to its own limit.
@@ -29,6 +33,7 @@ pub(super) fn bind(specs: &[ListenerSpec]) -> Result<Vec<Bound>, String> {
         Ok(socket) => Ok(Bound {
             name: spec.name.clone(),
             socket,
+            http2: spec.http2,
         }),
         Err(error) => Err(explain(spec, &error)),
     };
@@ -45,6 +50,7 @@ pub(super) fn bind_admin(admin: Option<&Admin>) -> Result<Option<(Bound, Option<
     let spec = ListenerSpec {
         name: "admin".to_owned(),
         bind: admin.bind,
+        http2: None,
     };
     let bound = bind(&[spec])?.pop();
     Ok(bound.map(|bound| (bound, admin.token.clone())))
@@ -67,7 +73,7 @@ fn open(address: SocketAddr) -> io::Result<TcpListener> {
 }
 
 fn explain(spec: &ListenerSpec, error: &io::Error) -> String {
-    let ListenerSpec { name, bind } = spec;
+    let ListenerSpec { name, bind, .. } = spec;
     let reason = match error.kind() {
         io::ErrorKind::AddrInUse => match owner(bind.port()) {
             Some(owner) => format!("{owner} is listening there already"),
@@ -136,6 +142,7 @@ mod tests {
         let spec = ListenerSpec {
             name: "http".to_owned(),
             bind: taken.local_addr().unwrap(),
+            http2: None,
         };
         let message = bind(&[spec]).err().unwrap();
         assert!(
@@ -153,6 +160,7 @@ mod tests {
         let spec = ListenerSpec {
             name: "http".to_owned(),
             bind: "192.0.2.1:80".parse().unwrap(),
+            http2: None,
         };
         assert!(
             bind(&[spec])

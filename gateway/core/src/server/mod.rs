@@ -2,7 +2,8 @@
 //!
 //! * [`listen`]: sockets, and why one can't be had.
 //! * [`edge`]: connections, in a Pingora service.
-//! * [`stream`]: one connection as Pingora sees it.
+//! * [`stream`]: one connection as Pingora sees it; [`http2`]: one that many requests share.
+//! * [`dated`]: when a response was made that is sent now.
 //! * [`refusal`]: what a client is told whose request can't be read.
 //! * [`control`]: what runs beside the requests, and reload.
 //! * [`admin`]: what operators ask and change.
@@ -10,8 +11,10 @@
 
 mod admin;
 mod control;
+mod dated;
 mod drain;
 mod edge;
+mod http2;
 mod listen;
 mod refusal;
 mod stream;
@@ -22,6 +25,7 @@ use edgeway_sdk::{Filters, Resources};
 use log::{info, warn};
 use pingora::server::{RunArgs, Server, configuration::ServerConf};
 
+pub(crate) use self::stream::Connection;
 use self::{admin::Admin, control::Control, drain::Drain, edge::Edge};
 use crate::{
     cli::{exit, tell},

@@ -1,5 +1,6 @@
 //! `Config -> Gateway`: the one function behind `check`, start and reload.
 
+mod cache;
 mod chain;
 mod rewriting;
 mod target;
@@ -14,8 +15,9 @@ use std::{
 };
 
 use edgeway_sdk::{Filters, Resources};
+use http::Method;
 
-use self::{chain::Chains, target::Targets};
+use self::{cache::Caches, chain::Chains, target::Targets};
 use super::{Admin, Chain, Gateway, ListenerSpec, Rewriting, Route, Target, Tasks, Trusted};
 use crate::{
     config::{
@@ -114,7 +116,8 @@ impl Compiler<'_> {
             .and_then(|admin| listen_admin(admin, problems));
         let mut chains = Chains::new(self);
         let global = chains.links(&config.filters, problems);
-        let mut targets = Targets::new(self, &clusters);
+        let caches = Caches::new(self, &config.caches, problems);
+        let mut targets = Targets::new(self, &clusters, caches);
         let mut routes = Vec::new();
         for (index, route) in config.routes.iter().enumerate() {
             let own = chains.links(&route.value.filters, problems);
@@ -125,7 +128,7 @@ impl Compiler<'_> {
         names_differ(&config.routes, problems);
         // What is wrong was left out, and may be all that makes something else look useless.
         if !problems.has_errors() {
-            targets.warn_of_unused(&config.upstreams, problems);
+            targets.warn_of_unused(config, problems);
             warn_of_unreachable(&config.routes, &routes, problems);
             warn_of_stars(&config.routes, problems);
             self.warn_of_no_routes(config, problems);
@@ -138,6 +141,7 @@ impl Compiler<'_> {
             target: Target::NotFound,
         };
         let (reserved, tasks) = chains.finish();
+        let (zones, caches) = targets.finish();
         let gateway = Gateway {
             threads: config.threads.map(std::num::NonZero::get),
             listeners,
@@ -158,6 +162,8 @@ impl Compiler<'_> {
             clusters: clusters.into_values().collect(),
             resolver,
             admin,
+            zones,
+            caches,
         };
         (gateway, tasks)
     }
@@ -204,6 +210,13 @@ fn route(
         }
     });
     let matching = matching.ok()?;
+    if let Some(cache) = &route.value.cache
+        && !matching.allows(&Method::GET)
+    {
+        let message =
+            "`cache` has no effect on a route that is not for GET: nothing else is stored";
+        problems.push(Diagnostic::error(message).at(cache));
+    }
     let pattern = matching.to_string();
     let name = route
         .value
@@ -241,6 +254,7 @@ fn listeners(entries: &Entries<Listener>, problems: &mut Problems) -> Vec<Listen
         specs.push(ListenerSpec {
             name: name.value.clone(),
             bind,
+            http2: listener.http2.0,
         });
     }
     specs

@@ -23,7 +23,8 @@ pub(crate) use self::{
     },
 };
 use crate::{
-    config::{Network, Underscores},
+    cache::zone::{ZoneSpec, Zones},
+    config::{Http2, Network, Underscores},
     route::Router,
     upstream::{Cluster, discovery::Resolver},
 };
@@ -48,6 +49,9 @@ pub(crate) struct Gateway {
     pub(crate) clusters: Vec<Arc<Cluster>>,
     pub(crate) resolver: Resolver,
     pub(crate) admin: Option<Admin>,
+    pub(crate) zones: Arc<Zones>,
+    /// The zones that this configuration has a use for.
+    pub(crate) caches: Box<[ZoneSpec]>,
 }
 
 /// Where the running gateway is looked at and changed.
@@ -64,6 +68,7 @@ impl Gateway {
         for cluster in &self.clusters {
             cluster.enter_service();
         }
+        self.zones.configure(&self.caches);
     }
 }
 
@@ -76,6 +81,8 @@ pub(crate) type Tasks = Vec<Background>;
 pub(crate) struct ListenerSpec {
     pub(crate) name: String,
     pub(crate) bind: SocketAddr,
+    /// How HTTP/2 is spoken there, if it is.
+    pub(crate) http2: Option<Http2>,
 }
 
 /// The proxies in front of us whose word counts.

@@ -9,6 +9,7 @@ use regex::Regex;
 
 use super::shaping::{Mirror, Split};
 use crate::{
+    cache::plan::Plan,
     config::{Percent, scalar::SchemeName},
     route::Normalised,
     upstream::{Cluster, balance::key::of_values},
@@ -72,6 +73,8 @@ pub(crate) struct Forward {
     pub(crate) timeout: Option<Duration>,
     /// Whether requests that are not idempotent are tried again after something of them was sent.
     pub(crate) retry_unsafe: bool,
+    /// What is kept of its responses.
+    pub(crate) cache: Option<Box<Plan>>,
 }
 
 /// Which upstream.
@@ -125,7 +128,10 @@ impl fmt::Display for Forward {
             }
             write!(f, "copied to {}", cluster.name)?;
         }
-        Ok(())
+        match &self.cache {
+            Some(plan) => write!(f, "; {plan}"),
+            None => Ok(()),
+        }
     }
 }
 

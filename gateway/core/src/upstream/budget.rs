@@ -34,13 +34,18 @@ impl Budget {
     /// Threads that ask at the same moment may each get the last one: the budget is exceeded by at
     /// most one retry a thread.
     pub(crate) fn take(&self, rules: &Rules, now: u64) -> bool {
-        let spent = self.spent.counts(now, SLOT);
-        let allowed = f64::from(rules.min_per_second) * SECONDS + rules.share * spent.good as f64;
-        let granted = (spent.bad as f64) < allowed;
+        let granted = self.has_one(rules, now);
         if granted {
             self.spent.note(now, SLOT, false);
         }
         granted
+    }
+
+    /// Whether one retry might be made. Takes nothing.
+    pub(crate) fn has_one(&self, rules: &Rules, now: u64) -> bool {
+        let spent = self.spent.counts(now, SLOT);
+        let allowed = f64::from(rules.min_per_second) * SECONDS + rules.share * spent.good as f64;
+        (spent.bad as f64) < allowed
     }
 }
 
@@ -74,6 +79,14 @@ mod tests {
             budget.request(SECOND);
         }
         assert_eq!(granted(&budget, &rules(0.2, 0), SECOND), 20);
+    }
+
+    #[test]
+    fn to_ask_for_the_budget_takes_nothing_of_it() {
+        let (budget, rules) = (Budget::default(), rules(0.0, 1));
+        assert!((0..1000).all(|_| budget.has_one(&rules, SECOND)));
+        assert_eq!(granted(&budget, &rules, SECOND), 10);
+        assert!(!budget.has_one(&rules, SECOND));
     }
 
     #[test]

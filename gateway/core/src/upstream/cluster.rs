@@ -150,7 +150,7 @@ impl Settings {
     }
 
     /// Whether such an answer is a failure of the endpoint.
-    fn is_failure(&self, status: StatusCode) -> bool {
+    pub(super) fn is_failure(&self, status: StatusCode) -> bool {
         StatusRange::any_contains(&self.failures, status)
     }
 
@@ -186,6 +186,8 @@ pub(crate) struct Retries {
     pub(crate) backoff: Duration,
     pub(crate) max_backoff: Duration,
     pub(crate) budget: budget::Rules,
+    /// How long an endpoint may be silent before another one is asked as well.
+    pub(crate) hedge_after: Option<Duration>,
 }
 
 impl Retries {
@@ -476,6 +478,14 @@ impl Cluster {
                 self.name, endpoint.name
             );
         }
+    }
+
+    /// Notes that nobody waits any more for the answer to a request that was sent at `began`: the endpoint is
+    /// not to blame, but it is no faster than that.
+    pub(crate) fn given_up(&self, lease: &Lease, began: u64) {
+        let now = clock::now();
+        let load = &lease.endpoint().state.load;
+        load.latency.at_least(now, now.saturating_sub(began));
     }
 
     /// Notes that there is no connection to an endpoint at this address. Whether its name has another one

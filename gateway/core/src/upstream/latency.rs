@@ -49,6 +49,14 @@ impl Latency {
         }
     }
 
+    /// Notes that an answer that has not come at `now` takes longer than `micros`. It may be no slower than
+    /// usual: then that is no news.
+    pub(crate) fn at_least(&self, now: u64, micros: u64) {
+        if micros as f64 > self.get(now) {
+            self.note(now, micros);
+        }
+    }
+
     /// The mean at `now`; 0.0 if nothing is known, or what was known is very old.
     pub(crate) fn get(&self, now: u64) -> f64 {
         let mean = f64::from_bits(self.mean.load(Ordering::Relaxed));
@@ -134,6 +142,19 @@ mod tests {
         assert!(after(10) < 370_000.0);
         assert!(after(60) < 2_500.0, "as good as one that answers in 3 ms");
         assert!(after(1_000_000) == 0.0, "as good as unknown");
+    }
+
+    #[test]
+    fn an_answer_that_was_not_awaited_makes_an_endpoint_slower_and_never_faster() {
+        let latency = Latency::default();
+        latency.at_least(SECOND, 1_000);
+        assert_eq!(latency.get(SECOND), 1_000.0);
+        latency.at_least(SECOND, 60_000);
+        assert_eq!(latency.get(SECOND), 60_000.0);
+        latency.at_least(20 * SECOND, 10);
+        let awaited = Latency::default();
+        awaited.note(SECOND, 60_000);
+        assert_eq!(latency.get(20 * SECOND), awaited.get(20 * SECOND));
     }
 
     #[test]

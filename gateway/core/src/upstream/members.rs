@@ -124,6 +124,8 @@ enum Level {
     Well,
     /// Those that are well, or drain: the session is there.
     Session,
+    /// Those that are well. None of them is tried whether it is well again.
+    Spare,
     /// All that an operator has not taken out: it is more likely that we are wrong than that refusing
     /// helps.
     Any,
@@ -216,37 +218,43 @@ impl Members {
     /// is served elsewhere this once where it has none. Then those that are well and were not tried, the backups
     /// after the others. If none is, or too few are, any that was not tried; at last one that was.
     pub(crate) fn pick(self: &Arc<Self>, settings: &Settings, want: Want<'_>) -> Picked {
-        let full = Cell::new(false);
-        let field = |level| Candidates {
-            members: self,
-            settings,
-            want,
-            level,
-            full: &full,
-        };
-        let lease = |number| {
-            Picked::Endpoint(Lease {
-                members: Arc::clone(self),
-                number,
-            })
-        };
         if let Some(number) = want.session {
-            if field(Level::Session).usable(number) {
-                return lease(number);
+            let full = Cell::new(false);
+            let field = self.candidates(settings, want, Level::Session, &full);
+            if field.usable(number) {
+                return self.lease(number);
             }
-            if full.take() && settings.queue.is_some() {
+            if full.get() && settings.queue.is_some() {
                 return Picked::Full;
             }
         }
-        for level in self.levels(settings, want) {
-            let field = field(*level);
+        self.pick_at(self.levels(settings, want), settings, want)
+    }
+
+    /// One more endpoint for a request that is under way: one that is well and was not tried, if there is
+    /// one with room.
+    pub(super) fn pick_spare(
+        self: &Arc<Self>,
+        settings: &Settings,
+        want: Want<'_>,
+    ) -> Option<Lease> {
+        match self.pick_at(&[Level::Spare], settings, want) {
+            Picked::Endpoint(lease) => Some(lease),
+            Picked::Full | Picked::Nobody => None,
+        }
+    }
+
+    fn pick_at(self: &Arc<Self>, levels: &[Level], settings: &Settings, want: Want<'_>) -> Picked {
+        let full = Cell::new(false);
+        for level in levels {
+            let field = self.candidates(settings, want, *level, &full);
             let tiers = match (&self.rings, want.session_key) {
                 (Some(rings), Some(key)) => [(&rings[0], Some(key)), (&rings[1], Some(key))],
                 _ => [(&self.primary, want.key), (&self.backup, want.key)],
             };
             for (tier, key) in tiers {
                 if let Some(number) = tier.pick(&field, key) {
-                    return lease(number);
+                    return self.lease(number);
                 }
                 // The others wait for the first: a backup is for when they are down, not busy.
                 if full.get() {
@@ -255,6 +263,30 @@ impl Members {
             }
         }
         Picked::Nobody
+    }
+
+    fn candidates<'a>(
+        &'a self,
+        settings: &'a Settings,
+        want: Want<'a>,
+        level: Level,
+        full: &'a Cell<bool>,
+    ) -> Candidates<'a> {
+        Candidates {
+            members: self,
+            settings,
+            want,
+            level,
+            full,
+        }
+    }
+
+    /// The place that was taken at an endpoint.
+    fn lease(self: &Arc<Self>, number: u16) -> Picked {
+        Picked::Endpoint(Lease {
+            members: Arc::clone(self),
+            number,
+        })
     }
 
     fn levels(&self, settings: &Settings, want: Want<'_>) -> &'static [Level] {
@@ -324,6 +356,7 @@ impl Candidates<'_> {
         match self.level {
             Level::Well => endpoint.state.may_serve(patience, now),
             Level::Session => endpoint.state.may_serve_session(patience, now),
+            Level::Spare => endpoint.state.is_well(patience),
             Level::Any | Level::Again => endpoint.state.may_be_asked(),
         }
     }
@@ -339,7 +372,7 @@ impl Field for Candidates<'_> {
         }
         if !endpoint.state.load.try_enter(endpoint.max_connections) {
             let would_serve = match self.level {
-                Level::Well => endpoint.state.is_well(&self.settings.patience),
+                Level::Well | Level::Spare => endpoint.state.is_well(&self.settings.patience),
                 Level::Session => endpoint.keeps_sessions(self.settings),
                 Level::Any | Level::Again => true,
             };

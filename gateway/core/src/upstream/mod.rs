@@ -7,6 +7,7 @@
 //! * [`endpoint`]: what is known about an endpoint: its address, load, failures, checks. A resource that
 //!   outlives the configuration.
 //! * [`admitted`], [`breaker`], [`budget`], [`queue`]: when a request is not sent, not sent again, or not yet.
+//! * [`hedge`]: a request that is sent to a second endpoint as well.
 //! * [`discovery`], [`resolve`], [`health`]: what runs beside the requests; [`mod@tend`] runs it.
 //! * [`peer`]: how Pingora is told to reach an endpoint.
 
@@ -19,6 +20,7 @@ mod cluster;
 pub(crate) mod discovery;
 pub(crate) mod endpoint;
 pub(crate) mod health;
+mod hedge;
 mod latency;
 mod members;
 mod peer;
@@ -33,6 +35,7 @@ mod window;
 pub(crate) use self::{
     admitted::Admitted,
     cluster::{BalanceBy, Breaking, Cluster, MOST, Plan, Retries, Settings, Signing, Sticky},
+    hedge::Hedge,
     members::{Endpoint, Lease, Members, Picked, Tried, Want},
     peer::{Tls, Transport},
     queue::Turned,

@@ -4,6 +4,7 @@ use std::{borrow::Cow, fmt, io::Write, str::FromStr, time::SystemTime};
 
 use edgeway_sdk::{
     Identity, Template,
+    exchange::Cached,
     prelude::{Deserialize, Origin, Record, header},
     template::{Piece, Variable},
 };
@@ -92,6 +93,9 @@ pub(super) enum Field {
     Reason,
     Error,
     Origin,
+    /// What the cache did.
+    Cache,
+    CacheReason,
     Protocol,
     /// These three are known to every template, but here they are without secrets.
     Target,
@@ -105,7 +109,7 @@ pub(super) enum Field {
 }
 
 /// The names that a text may use beside those of every [`Template`].
-pub(super) const FIELDS: [&str; 14] = [
+pub(super) const FIELDS: [&str; 16] = [
     "time",
     "status",
     "bytes_received",
@@ -119,6 +123,8 @@ pub(super) const FIELDS: [&str; 14] = [
     "reason",
     "error",
     "origin",
+    "cache",
+    "cache_reason",
     "protocol",
 ];
 
@@ -140,6 +146,8 @@ impl FromStr for Field {
             "reason" => Self::Reason,
             "error" => Self::Error,
             "origin" => Self::Origin,
+            "cache" => Self::Cache,
+            "cache_reason" => Self::CacheReason,
             "protocol" => Self::Protocol,
             "target" => Self::Target,
             "query" => Self::Query,
@@ -219,6 +227,11 @@ impl Entry<'_> {
         object.number("bytes_sent", record.bytes_sent);
         object.number("duration_ms", Millis(record.duration));
         object.text("origin", Some(origin(record.origin)));
+        object.text("cache", self.cached().map(|cached| cached.outcome));
+        object.text(
+            "cache_reason",
+            self.cached().and_then(|cached| cached.reason),
+        );
         object.text("upstream", record.upstream);
         object.text("endpoint", record.endpoint);
         if record.upstream.is_some() {
@@ -294,6 +307,8 @@ impl Entry<'_> {
             Field::Reason => text(line, exchange.reason.as_deref()),
             Field::Error => text(line, record.error),
             Field::Origin => text(line, Some(origin(record.origin))),
+            Field::Cache => text(line, self.cached().map(|cached| cached.outcome)),
+            Field::CacheReason => text(line, self.cached().and_then(|cached| cached.reason)),
             Field::Protocol => text(line, protocol(record.request.version)),
             Field::Target => self.write_target(line, Place::Text),
             Field::Query => self.write_query(line),
@@ -327,6 +342,10 @@ impl Entry<'_> {
         let referer = referer.map_or(&b"-"[..], |referer| referer.as_bytes());
         self.secrets
             .mask_url(referer, |piece| place.write(line, piece));
+    }
+
+    fn cached(&self) -> Option<Cached> {
+        self.record.exchange.cached
     }
 
     fn subject(&self) -> Option<&str> {
@@ -459,6 +478,10 @@ mod tests {
         .await;
         outcome.exchange.decided_by = Some("jwt".into());
         outcome.exchange.reason = Some("expired".to_owned());
+        outcome.exchange.cached = Some(Cached {
+            outcome: "miss",
+            reason: Some("private"),
+        });
         let mut record = outcome.record();
         record.bytes_received = 5;
         record.bytes_sent = 200;
@@ -469,6 +492,7 @@ mod tests {
             "peer": "192.0.2.1:40000", "method": "GET", "scheme": "http", "host": "test.example",
             "target": "/a?b=1&token=***", "protocol": "HTTP/1.1", "status": 200,
             "bytes_received": 5, "bytes_sent": 200, "duration_ms": 1500.0, "origin": "upstream",
+            "cache": "miss", "cache_reason": "private",
             "upstream": "test", "endpoint": "test", "attempts": 1, "upstream_ms": 1250.0,
             "route": "test", "subject": "ann", "filter": "jwt", "reason": "expired",
             "error": "cut", "referer": "https://x.example/?code=***", "user_agent": "curl/8",
@@ -524,6 +548,10 @@ mod tests {
         .await;
         outcome.exchange.decided_by = Some("jwt".into());
         outcome.exchange.reason = Some("because".to_owned());
+        outcome.exchange.cached = Some(Cached {
+            outcome: "bypass",
+            reason: Some("rule"),
+        });
         let mut record = outcome.record();
         record.status = Some(StatusCode::ACCEPTED);
         record.bytes_received = 1;
@@ -536,6 +564,7 @@ mod tests {
             ("{upstream} {endpoint} {attempts}", "test test 1"),
             ("{filter} {reason} {error}", "jwt because cut"),
             ("{origin} {protocol}", "upstream HTTP/1.1"),
+            ("{cache} {cache_reason}", "bypass rule"),
             ("{target} {query}", "/a?b=1&code=*** b=1&code=***"),
             ("{header.Referer}", "https://x.example/?sig=***"),
             ("{query.b} {header.x-a} {header.x-none}", "1 1 -"),

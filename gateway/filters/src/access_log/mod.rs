@@ -10,6 +10,16 @@
 //! value is `-` in a text and absent in JSON. `combined` gives 499, as nginx does, when the client
 //! left before there was a status.
 //!
+//! On routes with a cache, `cache` is what that did (`hit`, `stale`, `miss`, `expired`, `revalidated`,
+//! `bypass`), and `cache_reason` why it did not store the response, or not serve what it has stored.
+//!
+//! Requests that nobody wants to read of are left out by `skip`: those that fit all that one of its entries
+//! says. Name the `statuses`, too, so that failures are still told:
+//!
+//! ```yaml
+//! access_log: { skip: [{ paths: [/static/, '*.css'], statuses: [200-399, 404] }, { paths: /healthz }] }
+//! ```
+//!
 //! What clients send can't forge a line, nor a field of `json` and `combined`: control characters,
 //! quotes and backslashes are escaped. Values of query parameters that are secrets are written as
 //! `***`, in the target and in `Referer`.
@@ -29,16 +39,21 @@ use std::{path::PathBuf, sync::Arc, time::SystemTime};
 use edgeway_sdk::{prelude::*, types::FilePath};
 
 use self::{line::Format, secrets::Secrets, sink::Sink};
+use crate::criteria::{List, PathPattern, Statuses};
 
 pub(crate) const DOC: &str = "\
 writes a line for every request when it has ended
 
 access_log:
-  format: json      # or combined, or a text such as '{time} {client_ip} {method} {target} {status}'
+  format: json      # or combined, or a text such as '{time} {client_ip} {method} {target} {status}';
+                    # routes with a cache also have {cache}, such as hit or miss, and {cache_reason}
   to: stdout        # or stderr, or { file: access.log }
   secrets: []       # more query parameters whose values are written as ***, beside access_token,
                     # jwt, token, id_token, refresh_token, code, password, secret, client_secret,
                     # api_key, apikey, key, signature and sig
+  skip:             # requests that have no line; what is given in one entry must all hold
+    - paths: [/static/, '*.css']    # /static/ is all below it, a * is any letters
+      statuses: [200-399, 404]      # all if not given
 ";
 
 /// `access_log: { format: combined, to: { file: /var/log/edgeway/access.log } }`
@@ -50,6 +65,15 @@ pub(crate) struct Config {
     to: To,
     #[serde(default)]
     secrets: Vec<String>,
+    #[serde(default)]
+    skip: Vec<Skip>,
+}
+
+/// Requests that have no line: those to which all of this applies.
+#[derive(Deserialize)]
+struct Skip {
+    paths: Option<List<PathPattern>>,
+    statuses: Option<List<Statuses>>,
 }
 
 /// Where lines go.
@@ -66,6 +90,7 @@ enum To {
 pub(crate) struct AccessLog {
     format: Format,
     secrets: Secrets,
+    skip: Vec<Skip>,
     sink: Arc<Sink>,
 }
 
@@ -75,12 +100,17 @@ pub(crate) fn build(config: Config, build: &mut Build<'_>) -> Result<AccessLog, 
         let message = format!("`{{query.{name}}}` would write a secret into the log");
         return Err(BuildError::at("format", message));
     }
+    if let Some(number) = config.skip.iter().position(Skip::takes_all) {
+        let error = BuildError::at(format!("skip.{number}"), "no request would have a line");
+        return Err(error.help("say which, by `paths` or `statuses`"));
+    }
     let sink = destination(&config.to, build)?;
     let started = Arc::clone(&sink);
     build.background(async move { started.start() });
     Ok(AccessLog {
         format: config.format,
         secrets,
+        skip: config.skip,
         sink,
     })
 }
@@ -119,11 +149,35 @@ fn resolved(path: PathBuf) -> PathBuf {
 #[async_trait]
 impl Filter for AccessLog {
     fn log(&self, record: &Record<'_>) {
+        if self.skip.iter().any(|skip| skip.fits(record)) {
+            return;
+        }
         let mut line = Vec::with_capacity(LINE);
         self.format
             .write(&mut line, record, SystemTime::now(), &self.secrets);
         line.push(b'\n');
         self.sink.send(line);
+    }
+}
+
+impl Skip {
+    fn takes_all(&self) -> bool {
+        self.paths.is_none() && self.statuses.is_none()
+    }
+
+    /// A client that left before there was a status had none of the `statuses`.
+    fn fits(&self, record: &Record<'_>) -> bool {
+        let in_place = || {
+            self.paths
+                .as_ref()
+                .is_none_or(|paths| paths.has_path(record.path()))
+        };
+        let ended_so = self.statuses.as_ref().is_none_or(|statuses| {
+            record
+                .status
+                .is_some_and(|status| statuses.has_status(status))
+        });
+        ended_so && in_place()
     }
 }
 
@@ -236,6 +290,49 @@ mod tests {
         ] {
             assert_eq!(test::build(json, build).unwrap().sink.name(), name);
         }
+    }
+
+    #[test]
+    fn what_is_skipped_has_no_line() {
+        let folder = tempfile::tempdir().unwrap();
+        let json = r#"{"format": "{path}", "to": {"file": "a.log"}, "skip": [
+            {"paths": ["/static/", "*.css"], "statuses": ["200-399", 404]},
+            {"paths": "/healthz"},
+            {"statuses": 418}
+        ]}"#;
+        let filter = built(json, &Resources::default(), folder.path()).unwrap();
+        let runtime = tokio::runtime::Builder::new_current_thread().build();
+        let runtime = runtime.unwrap();
+        let told = [
+            ("/static/a", Some(200), false),
+            ("/a/b.css?v=1", Some(304), false),
+            ("/static/b", Some(404), false),
+            ("/static/c", Some(500), true),
+            ("/static/d", None, true),
+            ("/static", Some(200), true),
+            ("/a?b.css", Some(200), true),
+            ("/healthz", None, false),
+            ("/healthz", Some(503), false),
+            ("/tea", Some(418), false),
+        ];
+        for (target, status, _) in told {
+            let outcome = runtime.block_on(Trial::get(target).run(&filter));
+            let mut record = outcome.record();
+            record.status = status.map(|status| StatusCode::from_u16(status).unwrap());
+            filter.log(&record);
+        }
+        drop(filter);
+        let text = fs::read_to_string(folder.path().join("a.log")).unwrap();
+        assert_eq!(
+            text.lines().collect::<Vec<_>>(),
+            ["/static/c", "/static/d", "/static", "/a"]
+        );
+    }
+
+    #[test]
+    fn a_log_without_any_line_is_refused() {
+        let error = test::build(r#"{"skip": [{"statuses": 200}, {}]}"#, build).err();
+        assert_eq!(error.unwrap().key.as_deref(), Some("skip.1"));
     }
 
     #[test]

@@ -7,7 +7,7 @@ use crate::contestant::{Bench, Contestant};
 use crate::endpoints::{ALWAYS, AT_TIMES, BODIES, COUNT, Endpoints, SLOW_BODY};
 use crate::fault::{Fault, Result};
 use crate::http;
-use crate::load::Plan;
+use crate::load::{Answers, Plan};
 use crate::scenario::{Figure, Job, Scenario, Upstream};
 use crate::scenarios::NGINX_PROXY_PASS;
 
@@ -26,22 +26,17 @@ pub(crate) fn prepare(bench: &Bench) -> Result<Scenario> {
     ];
     if bench.has_edgeway() {
         for (name, policy) in POLICIES {
-            let routes = routes(policy, endpoints.addresses());
+            let routes = routes(policy, &endpoints.addresses());
             contestants.push(proved(&|| bench.edgeway(name, &routes))?);
         }
     }
     let everyone = || (0..contestants.len()).collect();
-    Ok(Scenario {
-        compared_by: Figure::P99,
-        jobs: vec![
-            job("one always slow", ALWAYS, everyone()),
-            job("one slow at times", AT_TIMES, everyone()),
-        ],
-        contestants,
-        upstream: Upstream::Endpoints(endpoints),
-        versions: Vec::new(),
-        small_at_start: Vec::new(),
-    })
+    let jobs = vec![
+        job("one always slow", ALWAYS, everyone()),
+        job("one slow at times", AT_TIMES, everyone()),
+    ];
+    let upstream = Upstream::Endpoints(endpoints);
+    Ok(Scenario::new(Figure::P99, contestants, jobs, upstream))
 }
 
 fn job(title: &'static str, path: &str, contestants: Vec<usize>) -> Job {
@@ -53,7 +48,7 @@ fn job(title: &'static str, path: &str, contestants: Vec<usize>) -> Job {
                 per_second: PER_SECOND,
             },
             requests: vec![http::get(path, &[])],
-            bodies: BODIES.map(|body| body.as_bytes().to_vec()).to_vec(),
+            answers: Answers::AnyOf(BODIES.map(|body| body.into()).into()),
             watched: Some(SLOW_BODY),
         },
         at_most: vec![

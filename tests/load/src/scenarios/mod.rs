@@ -1,7 +1,9 @@
 //! The scenarios, one file each.
 
 mod balance;
+mod cache;
 mod proxy_jwt;
+mod surge;
 
 use crate::contestant::Bench;
 use crate::fault::{Fault, Result};
@@ -44,6 +46,11 @@ const ALL: &[Kind] = &[
         name: "balance",
         title: "Balancing between three endpoints, one of them slow",
         prepare: balance::prepare,
+    },
+    Kind {
+        name: "cache",
+        title: "Answers from a cache",
+        prepare: cache::prepare,
     },
 ];
 

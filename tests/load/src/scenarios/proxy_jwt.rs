@@ -9,7 +9,7 @@ use crate::arrivals::Arrivals;
 use crate::contestant::{Bench, Contestant, SECRET, SECRET_VARIABLE};
 use crate::fault::{Fault, Result, Trouble};
 use crate::http;
-use crate::load::Plan;
+use crate::load::{Answers, Plan};
 use crate::scenario::{Figure, Job, Scenario, Upstream};
 use crate::scenarios::NGINX_PROXY_PASS;
 
@@ -31,13 +31,11 @@ pub(crate) fn prepare(bench: &Bench) -> Result<Scenario> {
     for &at in &jwt {
         checks_tokens(&contestants[at])?;
     }
+    let (jobs, upstream) = (jobs(plain, jwt)?, Upstream::Process(upstream));
     Ok(Scenario {
-        compared_by: Figure::Cpu,
-        jobs: jobs(plain, jwt)?,
-        contestants,
-        upstream: Upstream::Process(upstream),
         versions: vec![njs],
         small_at_start: vec!["edgeway", "edgeway + jwt"],
+        ..Scenario::new(Figure::Cpu, contestants, jobs, upstream)
     })
 }
 
@@ -46,7 +44,7 @@ fn jobs(plain: Vec<usize>, jwt: Vec<usize>) -> Result<Vec<Job>> {
         Ok::<_, Fault>(Plan {
             arrivals: Arrivals::WhenAnswered,
             requests: signed_requests(count)?,
-            bodies: vec![body()],
+            answers: Answers::AnyOf(vec![body()]),
             watched: None,
         })
     };
@@ -57,7 +55,7 @@ fn jobs(plain: Vec<usize>, jwt: Vec<usize>) -> Result<Vec<Job>> {
             plan: Plan {
                 arrivals: Arrivals::WhenAnswered,
                 requests: vec![http::get("/", &[])],
-                bodies: vec![body()],
+                answers: Answers::AnyOf(vec![body()]),
                 watched: None,
             },
             at_most: vec![("edgeway", 1.5)],

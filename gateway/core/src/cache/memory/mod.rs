@@ -25,10 +25,10 @@ use std::sync::{
     atomic::{AtomicU32, AtomicU64, AtomicUsize, Ordering},
 };
 
-pub(crate) use body::{Chunks, Reader};
+pub(crate) use body::Reader;
 pub(crate) use fill::Broken;
 pub(crate) use object::{Draft, Filing, Key, Object, Update};
-pub(crate) use purge::{Purge, Selection};
+pub(crate) use purge::{Ending, Purge, Selection, Wanted};
 pub(crate) use writer::{Refused, Writer};
 
 use self::{
@@ -125,7 +125,7 @@ impl<M> Store<M> {
         self.shard(hash).find_fill(hash, id)
     }
 
-    /// Begins to write an object, which others find from now on. With the length of its body, if it is
+    /// Begins to write an object, which others find from now on if it is shared. With the length of its body, if it is
     /// known, memory is taken in the right sizes, and a shorter body is refused.
     ///
     /// There is always a writer, also when there is no room: what it writes then goes to its readers only.
@@ -166,10 +166,10 @@ impl<M> Store<M> {
         found
     }
 
-    /// Purges all that is meant, and tells how many there were. Goes over the whole store, some
-    /// milliseconds for each 100 000 objects, and leaves the locks to others in between.
-    pub(crate) fn purge(&self, selection: Selection<'_>, purge: Purge) -> usize {
-        let search = Search::new(selection);
+    /// Purges all that is meant by any of the selections, and tells how many there were. Goes over the whole
+    /// store, some milliseconds for each 100 000 objects, and leaves the locks to others in between.
+    pub(crate) fn purge(&self, selections: &[Selection<'_>], purge: Purge) -> usize {
+        let search = Search::new(selections);
         let mut count = 0;
         for shard in &self.shards {
             count += shard.lock().purge_fills(&search, purge);
@@ -220,7 +220,8 @@ impl<M> Store<M> {
         sum
     }
 
-    fn max_object(&self) -> usize {
+    /// The largest body, in bytes.
+    pub(crate) fn max_object(&self) -> usize {
         self.max_object.load(Ordering::Relaxed)
     }
 

@@ -48,6 +48,8 @@ pub(crate) struct Object<M> {
     expires: u32,
     /// Milliseconds since 1970, or zero: not marked.
     stale: AtomicU64,
+    /// Until when one request alone fetches a newer one, in milliseconds since 1970.
+    claimed: AtomicU64,
 }
 
 /// All of an object but its body.
@@ -59,6 +61,9 @@ pub(crate) struct Draft<'a, M> {
     pub(crate) filing: Filing,
     /// In seconds since 1970: from then on the object is of no use, not even stale, and is dropped first.
     pub(crate) expires: u32,
+    /// Whether others find it while it is still being written. If not, they go on finding what it is to
+    /// replace.
+    pub(crate) shared: bool,
 }
 
 impl<M> Object<M> {
@@ -74,6 +79,7 @@ impl<M> Object<M> {
             body,
             expires: draft.expires,
             stale: AtomicU64::new(0),
+            claimed: AtomicU64::new(0),
         }
         .measured()
     }
@@ -114,6 +120,7 @@ impl<M> Object<M> {
             size: 0,
             expires: self.expires,
             stale: AtomicU64::new(self.stale.load(Ordering::Relaxed)),
+            claimed: AtomicU64::new(0),
         }
         .measured()
     }
@@ -134,6 +141,7 @@ impl<M> Object<M> {
             size: 0,
             expires: update.expires,
             stale: AtomicU64::new(0),
+            claimed: AtomicU64::new(0),
         };
         Some(object.measured())
     }
@@ -164,6 +172,10 @@ impl<M> Object<M> {
         self.hash
     }
 
+    pub(super) fn name(&self) -> &[u8] {
+        &self.name
+    }
+
     pub(super) fn filing(&self) -> &Filing {
         &self.filing
     }
@@ -183,6 +195,23 @@ impl<M> Object<M> {
             0 => None,
             since => Some(since),
         }
+    }
+
+    /// Whether the caller is the one to fetch a newer one, and nobody else until then. Times are in
+    /// milliseconds since 1970.
+    pub(crate) fn claim(&self, now: u64, until: u64) -> bool {
+        let relaxed = Ordering::Relaxed;
+        let claimed = self.claimed.load(relaxed);
+        let free = || {
+            self.claimed
+                .compare_exchange(claimed, until, relaxed, relaxed)
+        };
+        claimed <= now && free().is_ok()
+    }
+
+    /// Lets others fetch a newer one from then on.
+    pub(crate) fn unclaim(&self, at: u64) {
+        self.claimed.store(at, Ordering::Relaxed);
     }
 
     /// Earlier marks stay.
@@ -212,7 +241,7 @@ pub(crate) struct Update<M> {
     pub(crate) expires: u32,
 }
 
-fn part<'a>(name: &'a [u8], range: &Range<u32>) -> &'a [u8] {
+pub(super) fn part<'a>(name: &'a [u8], range: &Range<u32>) -> &'a [u8] {
     name.get(range.start as usize..range.end as usize)
         .unwrap_or_default()
 }

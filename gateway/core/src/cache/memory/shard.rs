@@ -52,8 +52,10 @@ struct Entry {
 struct Filling<M> {
     object: Arc<Object<M>>,
     id: u64,
-    /// Others may read along, and it is going to be stored.
+    /// It is going to be stored.
     wanted: bool,
+    /// Others may read along.
+    shared: bool,
 }
 
 /// What came of trying to evict something.
@@ -105,7 +107,8 @@ impl<M> Shard<M> {
 
     fn filling(&self, hash: u128) -> Option<Arc<Object<M>>> {
         let same = self.fills.iter_hash(spread(hash));
-        let wanted = same.filter(|filling| filling.wanted && filling.object.hash() == hash);
+        let wanted = same
+            .filter(|filling| filling.wanted && filling.shared && filling.object.hash() == hash);
         let newest = wanted.max_by_key(|filling| filling.id)?;
         Some(newest.object.clone())
     }
@@ -127,11 +130,12 @@ impl<M> Shard<M> {
         Some(self.fills.find(spread(hash), same)?.object.clone())
     }
 
-    pub(super) fn begin(&mut self, object: Arc<Object<M>>, id: u64) {
+    pub(super) fn begin(&mut self, object: Arc<Object<M>>, id: u64, shared: bool) {
         let filling = Filling {
             object,
             id,
             wanted: true,
+            shared,
         };
         self.fills
             .insert_unique(spread(filling.object.hash()), filling, |filling| {

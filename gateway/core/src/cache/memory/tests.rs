@@ -40,6 +40,7 @@ fn draft(name: &str) -> Draft<'_, &'static str> {
         head_size: 0,
         filing: Filing::default(),
         expires: u32::MAX,
+        shared: true,
     }
 }
 
@@ -540,7 +541,8 @@ fn purging_by_tag_prefix_host_and_all_removes_those_and_no_others() {
             for (name, tags) in names {
                 put(&store, filed(name, tags), name.as_bytes());
             }
-            assert_eq!(store.purge(selection, purge), meant.len(), "{selection:?}");
+            let count = store.purge(&[selection], purge);
+            assert_eq!(count, meant.len(), "{selection:?}");
             for (number, (name, _)) in names.iter().enumerate() {
                 let left = store.peek(&key(name));
                 match (purge, meant.contains(&number)) {
@@ -556,6 +558,94 @@ fn purging_by_tag_prefix_host_and_all_removes_those_and_no_others() {
     }
 }
 
+/// With a name that is a host, a path and, in brackets before and behind them, what else there is.
+fn paged(name: &str) -> Draft<'_, &'static str> {
+    let place = |mark| name.find(mark).unwrap() as u32;
+    Draft {
+        filing: Filing {
+            host: place(']') + 1..place('/'),
+            path: place('/')..place('['),
+            tags: "tag".into(),
+        },
+        ..draft(name)
+    }
+}
+
+#[test]
+fn a_page_is_purged_with_the_endings_that_are_meant_or_with_all() {
+    let names = [
+        "x]a/b[", "x]a/b[?1", "y]a/b[?1", "y]a/b[?2", "x]a/bc[", "x]b/b[", "x]a/[/b",
+    ];
+    let ending = |beginning: &str, ending: &str| Ending {
+        beginning: beginning.as_bytes().into(),
+        ending: ending.as_bytes().into(),
+    };
+    for (endings, meant) in [
+        (None, vec![0, 1, 2, 3]),
+        (Some(vec![]), vec![]),
+        (Some(vec![ending("", "[")]), vec![0]),
+        (Some(vec![ending("", "[?1")]), vec![1, 2]),
+        (Some(vec![ending("y]", "[?1")]), vec![2]),
+        (Some(vec![ending("y]", "[?1"), ending("", "[")]), vec![0, 2]),
+    ] {
+        let store = store(MIB);
+        for name in names {
+            put(&store, paged(name), b"body");
+        }
+        let page = Selection::Page {
+            host: b"a",
+            path: b"/b",
+            endings: endings.as_deref(),
+        };
+        assert_eq!(store.purge(&[page], Purge::Remove), meant.len(), "{page:?}");
+        for (number, name) in names.iter().enumerate() {
+            let left = store.peek(&key(name)).is_some();
+            assert_eq!(left, !meant.contains(&number), "{page:?} {name}");
+        }
+    }
+}
+
+#[test]
+fn what_several_selections_mean_is_purged_and_counted_once() {
+    let store = store(MIB);
+    for (name, tags) in [
+        ("a/1", "one two"),
+        ("a/2", "two"),
+        ("b/1", "one"),
+        ("c/1", ""),
+    ] {
+        put(&store, filed(name, tags), b"body");
+    }
+    let one_and_a = [Selection::Tag("one"), Selection::Host(b"a")];
+    assert_eq!(store.purge(&one_and_a, Purge::Stale(7)), 3);
+    assert_eq!(store.purge(&one_and_a, Purge::Remove), 3);
+    assert!(store.peek(&key("c/1")).is_some());
+    assert_eq!(store.purge(&[], Purge::Remove), 0);
+    assert_eq!(store.purge(&[Selection::All], Purge::Remove), 1);
+}
+
+#[test]
+fn a_selection_that_is_kept_means_the_same() {
+    let page = Selection::Page {
+        host: b"a",
+        path: b"/b",
+        endings: Some(&[]),
+    };
+    for selection in [
+        Selection::All,
+        Selection::Host(b"a"),
+        Selection::Prefix {
+            host: b"a",
+            path: b"/b",
+        },
+        page,
+        Selection::Tag("tag"),
+    ] {
+        let kept = Wanted::from(selection);
+        assert_eq!(format!("{:?}", kept.selection()), format!("{selection:?}"));
+    }
+}
+
 #[test]
 fn a_purge_while_an_object_is_written_keeps_it_out_and_its_readers_get_all_of_it() {
     for by_key in [true, false] {
@@ -566,7 +656,7 @@ fn a_purge_while_an_object_is_written_keeps_it_out_and_its_readers_get_all_of_it
         if by_key {
             assert!(store.purge_key(key("a.example/").hash, Purge::Remove));
         } else {
-            assert_eq!(store.purge(Selection::Tag("tag"), Purge::Remove), 1);
+            assert_eq!(store.purge(&[Selection::Tag("tag")], Purge::Remove), 1);
         }
         assert!(store.find(&key("a.example/"), 0).is_none());
         writer.write(Bytes::from_static(b"gether"), true).unwrap();
@@ -659,7 +749,7 @@ fn the_limit_is_kept_while_threads_write_read_purge_and_break_off() {
         assert!(most > LIMIT / 2, "the limit was not tried: {most}");
     });
     audit(&store);
-    store.purge(Selection::All, Purge::Remove);
+    store.purge(&[Selection::All], Purge::Remove);
     assert_eq!(
         (store.statistics().bytes, store.statistics().objects),
         (0, 0)
@@ -677,7 +767,7 @@ fn work(store: &Text, mut numbers: Numbers) {
                 store.purge_key(key(&name).hash, Purge::Remove);
             }
             1 if numbers.below(100) == 0 => {
-                store.purge(Selection::Tag("odd"), Purge::Remove);
+                store.purge(&[Selection::Tag("odd")], Purge::Remove);
             }
             2..=5 => {
                 let Some(object) = store.find(&key(&name), 0) else {
@@ -728,5 +818,26 @@ fn what_is_found_is_what_was_written_last_as_long_as_there_is_room() {
     }
     assert_eq!(store.statistics().objects, model.len());
     assert_eq!(store.statistics().evictions, 0);
+    audit(&store);
+}
+
+#[test]
+fn what_is_written_apart_is_found_when_it_is_whole_and_what_it_replaces_until_then() {
+    let store = store(1 << 20);
+    put(&store, draft("/"), b"old");
+    let apart = || Draft {
+        shared: false,
+        ..draft("/")
+    };
+    let mut broken = store.write(apart(), None, 0);
+    broken.write("new".into(), false).unwrap();
+    assert_eq!(found(&store, "/").unwrap(), b"old");
+    drop(broken);
+    assert_eq!(found(&store, "/").unwrap(), b"old");
+    let mut whole = store.write(apart(), None, 0);
+    whole.write("new".into(), true).unwrap();
+    assert_eq!(found(&store, "/").unwrap(), b"old");
+    whole.finish(0).unwrap();
+    assert_eq!(found(&store, "/").unwrap(), b"new");
     audit(&store);
 }

@@ -43,8 +43,9 @@ impl<'s, M: Clone> Writer<'s, M> {
         length: Option<u64>,
         now: u32,
     ) -> Self {
+        let shared = draft.shared;
         let object = Arc::new(Object::new(draft, Body::Filling(Box::new(Fill::new()))));
-        store.shard(object.hash()).begin(object.clone(), id);
+        store.shard(object.hash()).begin(object.clone(), id, shared);
         let mut writer = Self {
             store,
             object,
@@ -161,6 +162,13 @@ impl<'s, M: Clone> Writer<'s, M> {
         self.taken = 0;
         self.store.give_back(replaced);
         size
+    }
+
+    /// Stores nothing: what is written goes to its readers only.
+    pub(crate) fn pass_only(&mut self) {
+        if !self.given_up {
+            self.give_up();
+        }
     }
 
     fn give_up(&mut self) {

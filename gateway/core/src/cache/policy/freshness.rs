@@ -120,11 +120,14 @@ impl Freshness {
 
     /// Seconds for which it will be fresh, or below zero, for which it has not been.
     pub(crate) fn ttl(&self, now: SystemTime) -> i64 {
-        let seconds = |time: Duration| i64::try_from(time.as_secs()).unwrap_or(i64::MAX);
-        match self.is_fresh(now) {
-            true => seconds(self.remaining(now)),
-            false => -seconds(self.overdue(now)),
+        let seconds = |seconds: u64| i64::try_from(seconds).unwrap_or(i64::MAX);
+        if self.is_fresh(now) {
+            return seconds(self.remaining(now).as_secs());
         }
+        let overdue = self.overdue(now);
+        // A fraction counts as a second: zero would say that it is just still fresh.
+        let begun = overdue.as_secs() + u64::from(overdue.subsec_nanos() > 0);
+        -seconds(begun.max(1))
     }
 
     /// The value of `Age` at a time, in whole seconds.

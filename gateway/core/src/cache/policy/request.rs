@@ -10,7 +10,7 @@ use http::{
 use super::{
     directives::RequestDirectives,
     freshness::{Freshness, Stale},
-    rules::Honour,
+    rules::{Authorization, Cookie, Honour, Rules},
 };
 
 /// The directives of a request that this route obeys.
@@ -132,10 +132,28 @@ impl Wants {
     }
 }
 
-/// Whether a request tells who sends it. To such a one, a response that has not stated its lifetime itself
-/// may be another page than to everyone: see [`Basis::is_stated`](super::freshness::Basis::is_stated).
-pub(crate) fn is_personal(headers: &HeaderMap) -> bool {
-    headers.contains_key(AUTHORIZATION) || headers.contains_key(COOKIE)
+/// What a request has that tells who sends it.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(crate) struct Credentials {
+    /// `Authorization`, or whatever else somebody was recognised by.
+    pub(crate) authorization: bool,
+    pub(crate) cookie: bool,
+}
+
+impl Credentials {
+    pub(crate) fn of(headers: &HeaderMap) -> Self {
+        Self {
+            authorization: headers.contains_key(AUTHORIZATION),
+            cookie: headers.contains_key(COOKIE),
+        }
+    }
+
+    /// Whether a response that has not stated its lifetime itself may be another one for this sender than for
+    /// everyone: see [`Basis::is_stated`](super::freshness::Basis::is_stated).
+    pub(crate) fn are_personal(self, rules: &Rules) -> bool {
+        let keyed = rules.authorization == Authorization::Keyed;
+        (self.authorization && !keyed) || (self.cookie && rules.cookie != Cookie::Ignored)
+    }
 }
 
 fn seconds(seconds: u32) -> Duration {

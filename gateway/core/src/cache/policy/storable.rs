@@ -4,13 +4,14 @@ use std::{fmt, time::Duration};
 
 use http::{
     HeaderMap, Method, StatusCode,
-    header::{AUTHORIZATION, COOKIE, ETAG, LAST_MODIFIED, SET_COOKIE},
-    request, response,
+    header::{ETAG, LAST_MODIFIED, SET_COOKIE},
+    response,
 };
 
 use super::{
     directives::{Flag, RequestDirectives, ResponseDirectives},
     freshness::{Basis, Freshness, Stale, Timing, is_heuristically_cacheable},
+    request::Credentials,
     rules::{Authorization, Cookie, Rules, SetCookie},
     vary::Vary,
 };
@@ -48,12 +49,22 @@ pub(crate) enum Reason {
     Expired,
 }
 
+/// The request whose response it is.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Asked<'a> {
+    /// That of the request to the upstream.
+    pub(crate) method: &'a Method,
+    pub(crate) headers: &'a HeaderMap,
+    /// All that the client has sent, whatever filters made of it.
+    pub(crate) credentials: Credentials,
+}
+
 /// Decides about the final response to a request.
 ///
-/// The request is as the client has sent it, with all its credentials, and the response as it has come. What
+/// The response is as it has come. What
 /// may be stored has still to lose some of its fields: see [`excluded`](super::fields::excluded).
 pub(crate) fn storable(
-    request: &request::Parts,
+    request: Asked<'_>,
     response: &response::Parts,
     timing: Timing,
     rules: &Rules,
@@ -64,7 +75,14 @@ pub(crate) fn storable(
     }
     let freshness = Freshness::of(response, &directives, timing, rules);
     let reason = unfounded(response.status, &directives, &freshness)
-        .or_else(|| personal(&request.headers, &directives, freshness.basis, rules.cookie))
+        .or_else(|| {
+            personal(
+                request.credentials,
+                &directives,
+                freshness.basis,
+                rules.cookie,
+            )
+        })
         .or_else(|| useless(&response.headers, &freshness));
     match reason {
         Some(reason) => Verdict::Not(reason),
@@ -100,6 +118,20 @@ impl Reason {
     }
 }
 
+impl Reason {
+    /// Whether this, as one word, is a reason that lies in the request: another may be luckier.
+    pub(crate) fn is_of_request(word: &'static str) -> bool {
+        [
+            Self::Method,
+            Self::RequestNoStore,
+            Self::Authorization,
+            Self::Cookie,
+        ]
+        .iter()
+        .any(|reason| reason.as_str() == word)
+    }
+}
+
 impl fmt::Display for Reason {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(self.as_str())
@@ -108,7 +140,7 @@ impl fmt::Display for Reason {
 
 /// Why this is out of the question, whatever its lifetime.
 fn refusal(
-    request: &request::Parts,
+    request: Asked<'_>,
     response: &response::Parts,
     directives: &ResponseDirectives,
     rules: &Rules,
@@ -117,7 +149,7 @@ fn refusal(
     if request.method != Method::GET {
         return Some(Reason::Method);
     }
-    if rules.honour.no_store && RequestDirectives::of(&request.headers).no_store {
+    if rules.honour.no_store && RequestDirectives::of(request.headers).no_store {
         return Some(Reason::RequestNoStore);
     }
     if !is_whole(response.status) {
@@ -134,7 +166,7 @@ fn refusal(
         return Some(Reason::Private);
     }
     let keyed = rules.authorization == Authorization::Keyed;
-    if !keyed && request.headers.contains_key(AUTHORIZATION) && !permits_authorized(directives) {
+    if !keyed && request.credentials.authorization && !permits_authorized(directives) {
         return Some(Reason::Authorization);
     }
     if sets_cookie(headers, directives) && !permits_cookie(directives, rules.set_cookie) {
@@ -197,7 +229,7 @@ fn unfounded(
 
 /// Whether this may be the page of one user, as far as the cookies of the request tell.
 fn personal(
-    headers: &HeaderMap,
+    credentials: Credentials,
     directives: &ResponseDirectives,
     basis: Basis,
     rule: Cookie,
@@ -208,7 +240,7 @@ fn personal(
         Cookie::Shared => shared,
         Cookie::Stated => shared || basis.is_stated(),
     };
-    (!fine && headers.contains_key(COOKIE)).then_some(Reason::Cookie)
+    (!fine && credentials.cookie).then_some(Reason::Cookie)
 }
 
 /// Whether this could not be used for anything: neither fresh, nor served stale, nor revalidated.

@@ -13,8 +13,9 @@ use super::{
     condition::Stored,
     date,
     freshness::{Freshness, Timing},
+    request::Credentials,
     rules::Rules,
-    storable::{Reason, Verdict, storable},
+    storable::{Asked, Reason, Verdict, storable},
 };
 
 /// 15 November 2026, 00:00:00.
@@ -85,7 +86,7 @@ fn at_once() -> Timing {
 }
 
 fn verdict(request: &request::Parts, response: &response::Parts, rules: &Rules) -> Verdict {
-    storable(request, response, at_once(), rules)
+    storable(asked(request), response, at_once(), rules)
 }
 
 /// The freshness of a response that must be storable.
@@ -119,5 +120,14 @@ fn ttl(ok: u64, missing: u64) -> Rules {
             (StatusCode::NOT_FOUND, seconds(missing)),
         ],
         ..Default::default()
+    }
+}
+
+/// A request that goes to the upstream as the client has sent it.
+fn asked(request: &request::Parts) -> Asked<'_> {
+    Asked {
+        method: &request.method,
+        headers: &request.headers,
+        credentials: Credentials::of(&request.headers),
     }
 }

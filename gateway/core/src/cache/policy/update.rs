@@ -5,9 +5,8 @@ use std::time::SystemTime;
 use http::{
     HeaderMap, HeaderName, HeaderValue, StatusCode,
     header::{
-        AGE, CONTENT_ENCODING, CONTENT_LENGTH, CONTENT_RANGE, DATE, ETAG, IF_MATCH,
-        IF_MODIFIED_SINCE, IF_NONE_MATCH, IF_RANGE, IF_UNMODIFIED_SINCE, LAST_MODIFIED, RANGE,
-        SET_COOKIE,
+        AGE, CONTENT_ENCODING, CONTENT_LENGTH, CONTENT_RANGE, DATE, ETAG, IF_MODIFIED_SINCE,
+        IF_NONE_MATCH, LAST_MODIFIED, SET_COOKIE,
     },
 };
 
@@ -17,17 +16,6 @@ use super::{
     directives::ResponseDirectives,
     fields::{Names, excluded},
 };
-
-/// Fields of a client's request that a request for validation does not have: its conditions are ours, and
-/// it is for the whole.
-pub(crate) const REPLACED: [HeaderName; 6] = [
-    IF_MATCH,
-    IF_MODIFIED_SINCE,
-    IF_NONE_MATCH,
-    IF_RANGE,
-    IF_UNMODIFIED_SINCE,
-    RANGE,
-];
 
 /// The conditions of a request that asks whether what is stored is still good (RFC 9111, section 4.3.1).
 /// None if there is no validator: then a plain request is sent.

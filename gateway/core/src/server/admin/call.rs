@@ -62,10 +62,15 @@ impl<N> Call<N> {
     ///
     /// The call says more than it can mean.
     pub(super) fn nothing_else(&self) -> Result<(), Problem> {
+        self.nothing_kept()?;
+        self.no_body()
+    }
+
+    fn nothing_kept(&self) -> Result<(), Problem> {
         if self.persist {
             return Err(Problem::bad("`persist` has no meaning for this call"));
         }
-        self.no_body()
+        Ok(())
     }
 
     /// # Errors
@@ -76,6 +81,12 @@ impl<N> Call<N> {
             return Ok(());
         }
         Err(Problem::bad("this call has no body"))
+    }
+
+    /// The body of a call that changes no endpoint.
+    pub(super) fn only_json<T: DeserializeOwned>(&self) -> Result<T, Problem> {
+        self.nothing_kept()?;
+        self.json()
     }
 
     /// The body.

@@ -19,6 +19,7 @@ use tokio::{
 };
 
 use super::{
+    caches::{cache, caches, purge, purge_all},
     call::Call,
     edit::word,
     problem::{Problem, json},
@@ -26,7 +27,7 @@ use super::{
 };
 use crate::{
     config::{self, diagnostic::nearest},
-    snapshot::Live,
+    snapshot::{Live, Pinned},
     upstream::{Change, Cluster, Endpoint, Listed, Location, MOST, Origin, Tls, UpstreamView},
 };
 
@@ -38,7 +39,7 @@ pub(super) struct Desk {
     changing: Arc<Mutex<()>>,
 }
 
-type Answer = Result<Response, Problem>;
+pub(super) type Answer = Result<Response, Problem>;
 
 type Names = (String, String);
 
@@ -60,6 +61,10 @@ pub(super) fn calls(live: Live, stopping: ShutdownWatch) -> Router {
             patch(change).delete(remove),
         )
         .route("/upstreams/{upstream}/changes", delete(forget))
+        .route("/caches", get(caches))
+        .route("/caches/{cache}", get(cache))
+        .route("/caches/{cache}/purge", post(purge))
+        .route("/purge", post(purge_all))
         .fallback(unknown)
         .method_not_allowed_fallback(not_so)
         .with_state(Arc::new(desk))
@@ -78,7 +83,7 @@ async fn index(call: Call<()>) -> Answer {
 }
 
 /// What `GET /` tells.
-const CALLS: [(&str, &str, &str); 7] = [
+const CALLS: [(&str, &str, &str); 11] = [
     ("GET", "/healthz", "tells whether the gateway serves"),
     (
         "GET",
@@ -106,6 +111,18 @@ const CALLS: [(&str, &str, &str); 7] = [
         "/upstreams/{upstream}/changes",
         "forgets all changes that were made here and not written to a file",
     ),
+    (
+        "GET",
+        "/caches",
+        "shows all caches: what is in them, and what has come of requests",
+    ),
+    ("GET", "/caches/{cache}", "shows one"),
+    (
+        "POST",
+        "/caches/{cache}/purge",
+        "purges { url, prefix, host, tags or all }, with soft: true to have it stale",
+    ),
+    ("POST", "/purge", "the same in all caches"),
 ];
 
 async fn healthz(State(desk): State<Arc<Desk>>, call: Call<()>) -> Answer {
@@ -236,6 +253,11 @@ async fn not_so(request: Request) -> Problem {
 }
 
 impl Desk {
+    /// The configuration in force.
+    pub(super) fn gateway(&self) -> Pinned {
+        self.live.pin()
+    }
+
     /// The upstream of this name, in the configuration in force.
     fn cluster(&self, name: &str) -> Result<Arc<Cluster>, Problem> {
         let gateway = self.live.pin();
@@ -309,7 +331,7 @@ impl Desk {
     }
 }
 
-fn panicked(error: &JoinError) -> Problem {
+pub(super) fn panicked(error: &JoinError) -> Problem {
     let detail = format!("writing has failed: {error}");
     Problem::new(StatusCode::INTERNAL_SERVER_ERROR, detail)
 }

@@ -6,11 +6,13 @@ use bytes::Bytes;
 use edgeway_sdk::{Template, message::is_framing};
 use http::{HeaderName, HeaderValue, StatusCode};
 
-use super::{Clusters, Compiler};
+use super::{Clusters, Compiler, cache::Caches};
 use crate::{
+    cache::zone::{ZoneSpec, Zones},
     config::{
-        self, At, Entries, MAX_FIXED_FILE, Redirect, Respond, Route, Upstream,
+        self, At, Config, Entries, MAX_FIXED_FILE, Redirect, Respond, Route,
         diagnostic::{Diagnostic, Problems, nearest, suggestion},
+        document::Document,
     },
     route::PathPattern,
     snapshot::{
@@ -20,18 +22,20 @@ use crate::{
     upstream::Cluster,
 };
 
-/// Compiles targets, and remembers which upstreams they name.
+/// Compiles targets, and remembers which upstreams and caches they name.
 pub(super) struct Targets<'a> {
     compiler: Compiler<'a>,
     clusters: &'a Clusters,
+    caches: Caches<'a>,
     used: HashSet<String>,
 }
 
 impl<'a> Targets<'a> {
-    pub(super) fn new(compiler: Compiler<'a>, clusters: &'a Clusters) -> Self {
+    pub(super) fn new(compiler: Compiler<'a>, clusters: &'a Clusters, caches: Caches<'a>) -> Self {
         Self {
             compiler,
             clusters,
+            caches,
             used: HashSet::new(),
         }
     }
@@ -95,15 +99,22 @@ impl<'a> Targets<'a> {
         names.any(|name| nearest(name, &["upstream", "split", "redirect", "respond"]).is_some())
     }
 
-    /// Warns of upstreams that no route leads to.
-    pub(super) fn warn_of_unused(&self, upstreams: &Entries<Upstream>, problems: &mut Problems) {
-        for (name, _) in upstreams
+    /// Warns of upstreams that no route leads to, and of caches that none uses.
+    pub(super) fn warn_of_unused(&self, config: &Config, problems: &mut Problems) {
+        self.caches.warn_of_unused(&config.caches, problems);
+        for (name, _) in config
+            .upstreams
             .iter()
             .filter(|(name, _)| !self.used.contains(&name.value))
         {
             let message = format!("no route leads to the upstream `{}`", name.value);
             problems.push(Diagnostic::warning(message).at(name));
         }
+    }
+
+    /// All zones of caches there are, and those that routes use.
+    pub(super) fn finish(self) -> (Arc<Zones>, Box<[ZoneSpec]>) {
+        self.caches.finish()
     }
 
     /// What leads to upstreams, from the route's other keys.
@@ -113,6 +124,10 @@ impl<'a> Targets<'a> {
         to: Option<Destination>,
         problems: &mut Problems,
     ) -> Option<Target> {
+        let cache = route
+            .cache
+            .as_ref()
+            .map(|cache| self.caches.plan(cache, problems));
         let mirror = match &route.mirror {
             Some(mirror) => {
                 let cluster = self.upstream(&mirror.value.upstream, problems);
@@ -128,6 +143,10 @@ impl<'a> Targets<'a> {
                 .retry_unsafe
                 .as_ref()
                 .is_some_and(|unsafe_too| unsafe_too.value),
+            cache: match cache {
+                Some(plan) => Some(Box::new(plan?)),
+                None => None,
+            },
         }))
     }
 
@@ -154,6 +173,7 @@ impl<'a> Targets<'a> {
                 "retry_unsafe",
                 route.retry_unsafe.as_ref().map(|key| key.node),
             ),
+            ("cache", route.cache.as_ref().map(|key| key.node)),
         ];
         for (key, node) in keys {
             let message = format!("`{key}` has no effect on a route that leads to no upstream");
@@ -166,7 +186,7 @@ impl<'a> Targets<'a> {
         if let Some(cluster) = self.clusters.get(&name.value) {
             return Some(Arc::clone(cluster));
         }
-        let known = self.written();
+        let known = names_below(self.compiler.document, "upstreams");
         // An upstream that is there, but wrong, has been told.
         let told = problems.has_errors() && known.contains(&name.value.as_str());
         if self.compiler.document.is_complete() && !told {
@@ -174,19 +194,6 @@ impl<'a> Targets<'a> {
             problems.push(unknown.help_if(suggestion(&name.value, &known)));
         }
         None
-    }
-
-    /// The names of all upstreams, also of those that are wrong.
-    fn written(&self) -> Vec<&str> {
-        let document = self.compiler.document;
-        let upstreams = document
-            .entry(document.root(), "upstreams")
-            .map(|(_, value)| document.entries(value));
-        upstreams
-            .into_iter()
-            .flatten()
-            .filter_map(|(key, _)| document.text(*key))
-            .collect()
     }
 
     fn fixed(&self, respond: &Respond, problems: &mut Problems) -> Option<Fixed> {
@@ -271,6 +278,18 @@ impl<'a> Targets<'a> {
             keep_query: config.keep_query.unwrap_or(true),
         })
     }
+}
+
+/// All names that are written below a key of the file, also of what is wrong.
+pub(super) fn names_below<'d>(document: &'d Document, key: &str) -> Vec<&'d str> {
+    let section = document
+        .entry(document.root(), key)
+        .map(|(_, value)| document.entries(value));
+    section
+        .into_iter()
+        .flatten()
+        .filter_map(|(key, _)| document.text(*key))
+        .collect()
 }
 
 /// Whether a redirect changes nothing but the path, and that into itself.

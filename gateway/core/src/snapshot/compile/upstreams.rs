@@ -1,13 +1,14 @@
 //! Upstreams, from what is written of them.
 
-use std::{sync::Arc, time::Duration};
+use std::{num::NonZeroU32, sync::Arc, time::Duration};
 
 use edgeway_sdk::Template;
 
 use super::{Clusters, Compiler, tls};
 use crate::{
     config::{
-        self, At, Ejection, Endpoint, Entries, Percent, Protocol, Signing as Written, Upstream,
+        self, At, Ejection, Endpoint, Entries, HostPolicy, Percent, Protocol, Signing as Written,
+        Upstream,
         diagnostic::{Diagnostic, Problems, nearest},
     },
     upstream::{
@@ -136,7 +137,7 @@ fn plan(
             .map_or(Duration::ZERO, |period| period.0),
         sticky: sticky(&name.value, upstream, problems),
         breaker: upstream.breaker.as_ref().map(breaking),
-        retries: retries(&upstream.retries),
+        retries: retries(&upstream.retries, hedge_after(upstream, problems)),
         host: upstream.host.clone(),
         hide_headers: upstream
             .hide_headers
@@ -332,7 +333,7 @@ fn breaking(written: &config::Breaker) -> Breaking {
     }
 }
 
-fn retries(written: &config::Retries) -> Retries {
+fn retries(written: &config::Retries, hedge_after: Option<Duration>) -> Retries {
     Retries {
         tries: written.tries.get(),
         on: written.on.clone().into(),
@@ -343,7 +344,48 @@ fn retries(written: &config::Retries) -> Retries {
             share: written.budget.0,
             min_per_second: written.min_per_second,
         },
+        hedge_after,
     }
+}
+
+/// When another endpoint is asked as well, and what makes that impossible.
+fn hedge_after(upstream: &Upstream, problems: &mut Problems) -> Option<Duration> {
+    let retries = &upstream.retries;
+    let after = retries.hedge_after.as_ref()?;
+    let mut tell = |message: &str| problems.push(Diagnostic::error(message).at(after));
+    if retries.tries == NonZeroU32::MIN {
+        tell("`hedge_after` has no effect with `tries: 1`");
+    }
+    if retries.budget == Percent::NONE && retries.min_per_second == 0 {
+        tell("`hedge_after` has no effect without a `budget`");
+    }
+    let silence = silence(upstream);
+    if after.value.0 >= silence {
+        tell(&format!(
+            "`hedge_after` has no effect: an endpoint has {silence:?} for its answer"
+        ));
+    }
+    if upstream.host == HostPolicy::Endpoint {
+        tell(
+            "`hedge_after` sends one request to two endpoints, and with `host: endpoint` it would have to name both",
+        );
+    }
+    let protocol = upstream.protocol.as_ref();
+    if let Some(shared) = protocol.filter(|protocol| protocol.value != Protocol::Http1) {
+        let message = "`hedge_after` needs `protocol: http1`";
+        let problem = Diagnostic::error(message).at(after);
+        problems.push(problem.also(shared, "here requests may share a connection"));
+    }
+    Some(after.value.0)
+}
+
+/// How long an endpoint may take for the head of its answer at most.
+fn silence(upstream: &Upstream) -> Duration {
+    let timeouts = &upstream.timeouts;
+    let first = timeouts.first_byte.unwrap_or(timeouts.read);
+    let others = [upstream.retries.timeout, timeouts.total];
+    let spans = others.into_iter().flatten().map(|span| span.0);
+    spans.fold(first.0, Duration::min)
 }
 
 fn check(

@@ -253,7 +253,7 @@ fn nothing_panics_on_any_header() {
         };
         let later = chance.time();
         let headers = &response.headers;
-        if let Verdict::Store(freshness) = storable(&request, &response, timing, &rules) {
+        if let Verdict::Store(freshness) = storable(asked(&request), &response, timing, &rules) {
             let _use: Use = Wants::of(&request.headers, rules.honour).judge(&freshness, later);
             let _seen = (
                 freshness.ttl(later),

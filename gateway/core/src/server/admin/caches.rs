@@ -1,0 +1,215 @@
+//! The calls about caches: what is in them, and what has to leave.
+
+use std::{collections::BTreeMap, sync::Arc, time::SystemTime};
+
+use axum::extract::State;
+use http::StatusCode;
+use log::info;
+use serde::{Serialize, Serializer, ser::SerializeMap};
+
+use super::{
+    call::{Call, Caller},
+    calls::{Answer, Desk, panicked},
+    problem::{Problem, json},
+    wish::{Page, Query, What, Wish},
+};
+use crate::{
+    cache::{
+        count::{Counters, Event},
+        key::{common_endings, ending_of},
+        memory::{Ending, Purge, Selection, Wanted},
+        plan::{Plan, QueryRule},
+        time::milliseconds,
+        zone::Zone,
+    },
+    config::diagnostic::nearest,
+    snapshot::{Gateway, Target},
+};
+
+#[derive(Serialize)]
+struct Caches {
+    caches: Vec<View>,
+}
+
+/// What a zone holds, and what has come of the requests to its routes.
+#[derive(Serialize)]
+struct View {
+    name: &'static str,
+    objects: usize,
+    bytes: usize,
+    limit: usize,
+    evictions: u64,
+    expirations: u64,
+    requests: Requests,
+}
+
+/// Counters by their names, in the order in which people read them.
+struct Requests(&'static Counters);
+
+impl Serialize for Requests {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        let mut map = serializer.serialize_map(Some(Event::ALL.len()))?;
+        for (event, name) in Event::ALL {
+            map.serialize_entry(name, &self.0.total(event))?;
+        }
+        map.end()
+    }
+}
+
+impl View {
+    fn of(zone: &'static Zone) -> Self {
+        let statistics = zone.store().statistics();
+        Self {
+            name: zone.name(),
+            objects: statistics.objects,
+            bytes: statistics.bytes,
+            limit: statistics.limit,
+            evictions: statistics.evictions,
+            expirations: statistics.expirations,
+            requests: Requests(&zone.counters),
+        }
+    }
+}
+
+pub(super) async fn caches(State(desk): State<Arc<Desk>>, call: Call<()>) -> Answer {
+    call.names()?;
+    let caches = zones(&desk.gateway()).into_iter().map(View::of).collect();
+    Ok(json(StatusCode::OK, &Caches { caches }))
+}
+
+pub(super) async fn cache(State(desk): State<Arc<Desk>>, call: Call<String>) -> Answer {
+    let zone = zone(&desk.gateway(), &call.names()?)?;
+    Ok(json(StatusCode::OK, &View::of(zone)))
+}
+
+/// How many objects were purged.
+#[derive(Serialize)]
+struct Purged {
+    purged: usize,
+}
+
+/// How many objects were purged in all, and in each cache.
+#[derive(Serialize)]
+struct PurgedIn {
+    purged: usize,
+    caches: BTreeMap<&'static str, usize>,
+}
+
+pub(super) async fn purge(State(desk): State<Arc<Desk>>, call: Call<String>) -> Answer {
+    let wish: Wish = call.only_json()?;
+    let gateway = desk.gateway();
+    let zone = zone(&gateway, &call.names)?;
+    let purged = purge_in(zone, &gateway, &wish, call.caller).await?;
+    Ok(json(StatusCode::OK, &Purged { purged }))
+}
+
+pub(super) async fn purge_all(State(desk): State<Arc<Desk>>, call: Call<()>) -> Answer {
+    let wish: Wish = call.only_json()?;
+    let gateway = desk.gateway();
+    let mut caches = BTreeMap::new();
+    for zone in zones(&gateway) {
+        let purged = purge_in(zone, &gateway, &wish, call.caller).await?;
+        caches.insert(zone.name(), purged);
+    }
+    let purged = caches.values().sum();
+    Ok(json(StatusCode::OK, &PurgedIn { purged, caches }))
+}
+
+/// Purges what is wished in one zone. Goes to its end though its caller may leave.
+async fn purge_in(
+    zone: &'static Zone,
+    gateway: &Gateway,
+    wish: &Wish,
+    caller: Caller,
+) -> Result<usize, Problem> {
+    let wanted = wanted(zone, gateway, &wish.what);
+    let purge = match wish.soft {
+        true => Purge::Stale(milliseconds(SystemTime::now())),
+        false => Purge::Remove,
+    };
+    let purged = tokio::task::spawn_blocking(move || {
+        let selections: Vec<Selection<'_>> = wanted.iter().map(Wanted::selection).collect();
+        zone.purge_all_of(&selections, purge)
+    });
+    let purged = purged.await.map_err(|error| panicked(&error))?;
+    info!(
+        "purged: cache={} selection={} soft={} objects={purged} by={}",
+        zone.name(),
+        wish.what.word(),
+        wish.soft,
+        caller.0
+    );
+    Ok(purged)
+}
+
+/// What is wished, as the names in a zone have it.
+fn wanted(zone: &Zone, gateway: &Gateway, what: &What) -> Vec<Wanted> {
+    let bytes = |text: &str| text.as_bytes().into();
+    match what {
+        What::All => vec![Wanted::All],
+        What::Host(host) => vec![Wanted::Host(bytes(host))],
+        What::Prefix { host, path } => vec![Wanted::Prefix {
+            host: bytes(host),
+            path: bytes(path),
+        }],
+        What::Pages(pages) => {
+            let page = |page: &Page| Wanted::Page {
+                host: bytes(&page.host),
+                path: bytes(&page.path),
+                endings: endings(zone, gateway, &page.query),
+            };
+            pages.iter().map(page).collect()
+        }
+        What::Tags(tags) => {
+            let tag = |tag: &String| Wanted::Tag(tag.as_str().into());
+            tags.iter().map(tag).collect()
+        }
+    }
+}
+
+/// What names end with that have this query, for each route that stores something in the zone. None is any.
+fn endings(zone: &Zone, gateway: &Gateway, query: &Query) -> Option<Box<[Ending]>> {
+    let Query::Exactly(query) = query else {
+        return None;
+    };
+    let query = query.as_deref();
+    let of_rule = |(route, plan): (&str, &Plan)| match &plan.key.query {
+        QueryRule::AsSent | QueryRule::Sorted => None,
+        rule @ (QueryRule::Only(_) | QueryRule::Without(_) | QueryRule::Nothing) => {
+            Some(ending_of(route, query, rule))
+        }
+    };
+    let of_routes = plans(gateway)
+        .filter(|(_, plan)| std::ptr::eq(plan.zone, zone))
+        .filter_map(of_rule);
+    Some(common_endings(query).into_iter().chain(of_routes).collect())
+}
+
+/// The caches of routes, with the names of those.
+fn plans(gateway: &Gateway) -> impl Iterator<Item = (&str, &Plan)> {
+    gateway.router.routes().filter_map(|route| {
+        let Target::Upstream(forward) = &route.target else {
+            return None;
+        };
+        Some((&*route.name, forward.cache.as_deref()?))
+    })
+}
+
+/// The zones that routes use, in the order of names.
+fn zones(gateway: &Gateway) -> Vec<&'static Zone> {
+    let specs = gateway.caches.iter();
+    let zones = specs.map(|spec| gateway.zones.named(&spec.name));
+    let mut zones: Vec<_> = zones.collect();
+    zones.sort_unstable_by_key(|zone| zone.name());
+    zones
+}
+
+fn zone(gateway: &Gateway, name: &str) -> Result<&'static Zone, Problem> {
+    let mut names = gateway.caches.iter().map(|spec| &*spec.name);
+    if names.any(|known| known == name) {
+        return Ok(gateway.zones.named(name));
+    }
+    let near = nearest(name, gateway.caches.iter().map(|spec| &*spec.name));
+    let detail = format!("there is no cache `{name}` that a route uses");
+    Err(Problem::absent(detail, near))
+}
