@@ -15,6 +15,7 @@ mod basic_auth;
 mod bodies;
 mod breaker;
 mod cache_admin;
+mod cache_disk;
 mod cache_rfc;
 mod cache_stale;
 mod cache_stream;

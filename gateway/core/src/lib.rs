@@ -1,9 +1,5 @@
 #![doc = include_str!("../README.md")]
 
-#[cfg_attr(
-    not(test),
-    expect(dead_code, reason = "parts that wait for the disk tier")
-)]
 mod cache;
 mod cli;
 mod config;

@@ -15,6 +15,7 @@ use pingora::{
     cache::{CacheMeta, key::HashBinary},
     http::ResponseHeader,
 };
+use serde::{Deserialize, Serialize};
 
 use super::{memory::Filing, policy::freshness::Freshness, time::seconds};
 
@@ -42,6 +43,15 @@ pub(crate) struct Head {
     /// What the other parts don't tell: the response was revalidated, or is of a family of variants that
     /// began with another.
     exact: Option<Box<[u8]>>,
+}
+
+/// A head as it is on a disk.
+#[derive(Serialize, Deserialize)]
+struct Written {
+    /// Pingora's bytes.
+    meta: Bytes,
+    header: Bytes,
+    freshness: Freshness,
 }
 
 impl Head {
@@ -72,6 +82,45 @@ impl Head {
             variance: meta.variance(),
             exact,
         })
+    }
+
+    /// The version of what [`to_disk`](Self::to_disk) writes.
+    pub(crate) const VERSION: u32 = 1;
+
+    /// All of it, as bytes.
+    ///
+    /// # Errors
+    ///
+    /// Pingora's data can't be written.
+    pub(crate) fn to_disk(&self) -> Result<Bytes> {
+        let (meta, header) = self.meta()?.serialize()?;
+        let written = Written {
+            meta: meta.into(),
+            header: header.into(),
+            freshness: self.freshness,
+        };
+        let bytes = rmp_serde::to_vec(&written);
+        Ok(bytes
+            .or_err(ErrorType::InternalError, "a head that can't be written")?
+            .into())
+    }
+
+    /// What [`to_disk`](Self::to_disk) has written.
+    ///
+    /// # Errors
+    ///
+    /// It is something else.
+    pub(crate) fn from_disk(bytes: &[u8], filing: &Filing) -> Result<Self> {
+        let written: Written = rmp_serde::from_slice(bytes)
+            .or_err(ErrorType::InternalError, "a head that can't be read")?;
+        let mut meta = CacheMeta::deserialize(&written.meta, &written.header)?;
+        meta.extensions_mut().insert(Notes {
+            freshness: written.freshness,
+            filing: filing.clone(),
+            requested: written.freshness.received,
+            shared: true,
+        });
+        Self::new(&meta)
     }
 
     pub(crate) fn header(&self) -> &ResponseHeader {

@@ -138,6 +138,11 @@ fn ending(asked: Option<&str>, rule: &QueryRule) -> Box<[u8]> {
     bytes.as_slice().into()
 }
 
+/// The hash of what is under this name, or under a variant of it.
+pub(crate) fn hash_of(name: &[u8], variant: Option<&Variant>) -> u128 {
+    of_variant(xxh3_128_with_seed(name, *SEED), variant)
+}
+
 /// The hash of a variant of the name with this hash.
 pub(crate) fn of_variant(name: u128, variant: Option<&Variant>) -> u128 {
     let Some(variant) = variant else {

@@ -5,6 +5,7 @@
 //! * [`key`]: what responses are stored under.
 //! * [`zone`]: where they are stored; [`memory`]: within a limit; [`count`]: what comes of it; [`purges`]: what
 //!   was purged while it was fetched.
+//! * [`second`]: what is kept on a [`disk`] besides.
 //! * [`storage`], [`head`]: the same as Pingora's cache wants it.
 
 pub(crate) mod count;
@@ -16,6 +17,7 @@ pub(crate) mod memory;
 pub(crate) mod plan;
 pub(crate) mod policy;
 mod purges;
+mod second;
 pub(crate) mod storage;
 pub(crate) mod time;
 pub(crate) mod zone;

@@ -115,7 +115,13 @@ impl Storage for Zone {
             writer.pass_only();
         }
         let tag = writer.id().into();
-        Ok(Box::new(Miss { writer, tag }))
+        Ok(Box::new(Miss {
+            zone: self,
+            name: u128::from_ne_bytes(key.primary_bin()),
+            requested: requested(meta),
+            writer,
+            tag,
+        }))
     }
 
     async fn purge(
@@ -168,7 +174,14 @@ impl Storage for Zone {
         let updated = self.store().update(&object, update, seconds(now));
         if updated && self.purged_since(key, meta) {
             let stale = Purge::Stale(milliseconds(now));
-            self.store().purge_key(self::key(key).hash, stale);
+            self.purge_key(self::key(key).hash, stale);
+        }
+        if updated {
+            self.keep(
+                u128::from_ne_bytes(key.primary_bin()),
+                &object,
+                requested(meta),
+            );
         }
         Ok(updated)
     }
@@ -195,7 +208,7 @@ impl Zone {
     /// Objects have no identities besides their keys, so one that is asked for by such is not here.
     fn purge_target(&self, target: PurgeTarget<'_>, purge: Purge) -> bool {
         let identified = matches!(target, PurgeTarget::Exact(entry) if entry.entry_id().is_some());
-        !identified && self.store().purge_key(compact_hash(target.key()), purge)
+        !identified && self.purge_key(compact_hash(target.key()), purge)
     }
 }
 
@@ -203,6 +216,12 @@ impl Zone {
 fn filing(meta: &CacheMeta) -> Option<Filing> {
     let notes = meta.extensions().get::<Notes>();
     notes.map(|notes| notes.filing.clone())
+}
+
+/// When a response was asked for.
+fn requested(meta: &CacheMeta) -> SystemTime {
+    let notes = meta.extensions().get::<Notes>();
+    notes.map_or(UNIX_EPOCH, |notes| notes.requested)
 }
 
 /// How fresh an object is, where a purge may have it be stale.
@@ -280,6 +299,10 @@ impl HandleHit for Hit {
 
 /// Dropped before `finish`, it breaks the body off and stores nothing.
 struct Miss {
+    zone: &'static Zone,
+    /// The hash of the name.
+    name: u128,
+    requested: SystemTime,
     writer: Writer<'static, Head>,
     tag: U64WriteId,
 }
@@ -292,7 +315,11 @@ impl HandleMiss for Miss {
 
     async fn finish(self: Box<Self>) -> Result<MissFinishType> {
         let now = seconds(SystemTime::now());
+        let written = Arc::clone(self.writer.object());
         let size = self.writer.finish(now).map_err(refused)?;
+        if size > 0 {
+            self.zone.keep(self.name, &written, self.requested);
+        }
         Ok(MissFinishType::Created(size))
     }
 

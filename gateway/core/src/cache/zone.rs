@@ -8,20 +8,24 @@ use std::{
     time::{Duration, SystemTime},
 };
 
+use arc_swap::ArcSwapOption;
 use http::HeaderMap;
 use pingora::cache::{
     lock::CacheKeyLockImpl,
     predictor::{CacheablePredictor, Predictor},
 };
+use tokio::time::timeout;
 
 use super::{
     count::Counters,
+    disk::Purging,
     head::Head,
     key::{Name, Variant},
     lock::FetchLock,
     memory::{Filing, Limits, Object, Purge, Selection, Store},
     policy::storable::Reason,
     purges::Purges,
+    second::Second,
     time::seconds,
 };
 
@@ -36,6 +40,8 @@ pub(crate) struct Zones(Mutex<BTreeMap<Box<str>, &'static Zone>>);
 pub(crate) struct Zone {
     name: Box<str>,
     store: Store<Head>,
+    /// What is kept on a disk besides.
+    pub(super) second: ArcSwapOption<Second>,
     /// Has one request fetch what several ask for.
     lock: FetchLock,
     /// Remembers what could not be stored, so that nobody waits for it in vain.
@@ -48,8 +54,29 @@ pub(crate) struct Zone {
 pub(crate) enum Found {
     Object(Arc<Object<Head>>),
     /// Something under this name, but for other requests.
-    OtherVariant,
+    /// That which is wanted, if any.
+    OtherVariant(Option<Variant>),
     Nothing,
+}
+
+/// What a purge has found. It has taken effect.
+pub(crate) struct Purged {
+    in_memory: usize,
+    on_disk: Option<Purging>,
+}
+
+impl Purged {
+    /// How many objects there were, each variant being one: what is in memory and on the disk is one. Waits
+    /// some time for the disk.
+    pub(crate) async fn count(self) -> usize {
+        let Some(purging) = self.on_disk else {
+            return self.in_memory;
+        };
+        let on_disk = timeout(DISK_PATIENCE, purging.count()).await;
+        // Of what is in one alone nothing is known: it is little, or was there for seconds only.
+        let on_disk = on_disk.ok().flatten().unwrap_or_default();
+        self.in_memory.max(on_disk)
+    }
 }
 
 /// How much a zone may hold, and where else it keeps it.
@@ -90,11 +117,21 @@ impl Zones {
     pub(crate) fn configure(&self, specs: &[ZoneSpec]) {
         let now = seconds(SystemTime::now());
         for spec in specs {
-            self.named(&spec.name).store.resize(spec.limits, now);
+            let zone = self.named(&spec.name);
+            zone.store.resize(spec.limits, now);
+            zone.keep_in(spec.disk.as_ref());
         }
         let wanted = |name: &str| specs.iter().any(|spec| *spec.name == *name);
         for (_, zone) in self.all().iter().filter(|(name, _)| !wanted(name)) {
             zone.store.resize(NOTHING, now);
+            zone.keep_in(None);
+        }
+    }
+
+    /// Until all zones have written down what they keep. That may take long: give it a limit.
+    pub(crate) async fn settle(&self) {
+        for (_, zone) in self.all() {
+            zone.settle().await;
         }
     }
 
@@ -115,6 +152,7 @@ impl Zone {
         Self {
             name: name.into(),
             store: Store::new(NOTHING),
+            second: ArcSwapOption::empty(),
             lock: FetchLock::new(LONGEST_FETCH),
             predictor: Predictor::new(REMEMBERED, Some(Reason::is_of_request)),
             purges: Purges::default(),
@@ -155,35 +193,41 @@ impl Zone {
             return Found::Object(first);
         }
         let Some(wanted) = wanted else {
-            return Found::OtherVariant;
+            return Found::OtherVariant(None);
         };
         // Those that are older than their family were purged with the one before it.
         let begun = first.head().begun();
         let other = self.store.find(&name.key(Some(&wanted)), now);
         match other.filter(|other| other.head().created() >= begun) {
             Some(other) => Found::Object(other),
-            None => Found::OtherVariant,
+            None => Found::OtherVariant(Some(wanted)),
         }
     }
 
     /// Purges all variants of a name. Tells whether there were any.
     pub(crate) fn purge_name(&self, name: u128, purge: Purge) -> bool {
         self.purges.note_name(name, SystemTime::now());
-        self.store.purge_key(name, purge)
+        self.purge_key(name, purge)
     }
 
-    /// Purges all that any of the selections means, and tells how many objects there were, each variant being
-    /// one. It takes a while: not for a thread on which others wait.
-    pub(crate) fn purge_all_of(&self, selections: &[Selection<'_>], purge: Purge) -> usize {
+    /// Purges all that any of the selections means. It takes a while: not for a thread on which others wait.
+    pub(crate) fn purge_all_of(&self, selections: &[Selection<'_>], purge: Purge) -> Purged {
         self.purges.note(selections, SystemTime::now());
-        self.store.purge(selections, purge)
+        Purged {
+            on_disk: self.purge_disk(selections, purge),
+            in_memory: self.store.purge(selections, purge),
+        }
     }
 
     /// Drops what is of no use any more, now and then.
     pub(crate) async fn tend(&'static self) {
+        let mut last = seconds(SystemTime::now());
         loop {
             tokio::time::sleep(SWEEP).await;
-            self.store.sweep(seconds(SystemTime::now()));
+            let now = seconds(SystemTime::now());
+            self.store.sweep(now);
+            self.touch_disk(last);
+            last = now;
         }
     }
 
@@ -200,6 +244,8 @@ impl Zone {
     }
 }
 
+/// How long a purge waits for the disk, to tell how much there was.
+const DISK_PATIENCE: Duration = Duration::from_secs(5);
 /// How often what is expired, or nobody asks for, is looked for.
 const SWEEP: Duration = Duration::from_secs(5);
 /// A fetch that takes longer than this has others try for themselves.

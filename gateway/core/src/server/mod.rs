@@ -24,14 +24,19 @@ use std::{path::PathBuf, process::ExitCode, sync::Arc, time::Duration};
 use edgeway_sdk::{Filters, Resources};
 use log::{info, warn};
 use pingora::server::{RunArgs, Server, configuration::ServerConf};
+use tokio::time::timeout;
 
 pub(crate) use self::stream::Connection;
 use self::{admin::Admin, control::Control, drain::Drain, edge::Edge};
 use crate::{
+    cache::zone::Zones,
     cli::{exit, tell},
     config::diagnostic::Look,
     snapshot::{self, Gateway, ListenerSpec, Live, load},
 };
+
+/// How long the end waits for disks.
+const WRITING: Duration = Duration::from_secs(5);
 
 /// What a running process needs to load its configuration again.
 pub(crate) struct Source {
@@ -69,6 +74,7 @@ pub(crate) fn run(path: PathBuf, filters: Filters) -> ExitCode {
     let drain = Drain::new(gateway.shutdown_timeout);
     let admin = admin.map(|(socket, token)| Admin::new(socket, token, drain.watch()));
     let live = Live::new(gateway);
+    let zones = Arc::clone(&live.pin().zones);
     let mut server = Server::new_with_opt_and_conf(None, servers);
     let control = server.add_service(Control::new(source, live.clone(), tasks, admin));
     let edge = server.add_service(Edge::new(sockets, live, conf, drain.clone()));
@@ -76,8 +82,22 @@ pub(crate) fn run(path: PathBuf, filters: Filters) -> ExitCode {
     server.run(RunArgs {
         shutdown_signal: Box::new(drain),
     });
+    write_down(&zones);
     info!("stopped");
     ExitCode::SUCCESS
+}
+
+/// Gives caches some time to write what they keep on a disk.
+fn write_down(zones: &Zones) {
+    let runtime = tokio::runtime::Builder::new_current_thread()
+        .enable_time()
+        .build();
+    let in_time = |runtime: tokio::runtime::Runtime| {
+        runtime.block_on(async { timeout(WRITING, zones.settle()).await.is_ok() })
+    };
+    if !runtime.is_ok_and(in_time) {
+        warn!("not all that caches keep on a disk is written down");
+    }
 }
 
 /// What Pingora is told of our configuration. Its own files are never read.

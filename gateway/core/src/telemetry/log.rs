@@ -7,7 +7,8 @@ use env_logger::{Builder, Env};
 /// Starts logging. `RUST_LOG` chooses what is told; `info` if it is not set, but of Pingora itself
 /// only what an operator must know.
 pub(crate) fn start() {
-    let chosen = Env::default().default_filter_or("info,pingora_core=error,pingora_proxy=error");
+    let chosen = Env::default()
+        .default_filter_or("info,pingora_core=error,pingora_proxy=error,pingora_cache=error");
     let mut builder = Builder::from_env(chosen);
     builder.format(|line, record| {
         let level = record.level().as_str().to_ascii_lowercase();

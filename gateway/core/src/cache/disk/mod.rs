@@ -28,7 +28,6 @@ use bytes::Bytes;
 use smallvec::SmallVec;
 use tokio::sync::oneshot;
 
-pub(crate) use self::read::Pieces;
 use self::{
     index::{Entry, Purged, short},
     queue::Chore,
@@ -47,8 +46,6 @@ pub(crate) struct Disk {
 pub(crate) struct Spec {
     pub(crate) path: PathBuf,
     pub(crate) limits: Limits,
-    /// Bodies up to this length are read at once. Larger ones are read as they are sent.
-    pub(crate) whole: u64,
     /// The version of what heads look like. Files with another one are discarded.
     pub(crate) heads: u32,
     /// The hash of a name and a variant, as [`Key`] has it: it may be another one in each process.
@@ -62,6 +59,8 @@ pub(crate) struct Limits {
     pub(crate) bytes: u64,
     /// Objects that nobody has asked for in this time are removed.
     pub(crate) inactive: Option<Duration>,
+    /// Objects with longer bodies are not read: it would be in vain.
+    pub(crate) longest: u64,
 }
 
 /// An object to be stored.
@@ -89,17 +88,8 @@ pub(crate) struct Found {
     pub(crate) expires: u32,
     /// Since when a purge has it be stale, in milliseconds since 1970.
     pub(crate) stale_since: Option<u64>,
-    /// Of the body, in bytes.
-    pub(crate) length: u64,
-    pub(crate) body: Body,
-}
-
-/// The body of an object that was found.
-#[derive(Clone)]
-pub(crate) enum Body {
     /// In chunks of 256 KiB.
-    Whole(SmallVec<[Bytes; 1]>),
-    Pieces(Pieces),
+    pub(crate) body: SmallVec<[Bytes; 1]>,
 }
 
 /// A purge that has taken effect, but may not be written down yet.
@@ -274,6 +264,18 @@ impl Purging {
 }
 
 impl State {
+    /// The word by which operators are told.
+    pub(crate) fn as_str(self) -> &'static str {
+        match self {
+            Self::Starting => "starting",
+            Self::Occupied => "occupied",
+            Self::Failing => "failing",
+            Self::Loading => "loading",
+            Self::Working => "working",
+            Self::Closed => "closed",
+        }
+    }
+
     const ALL: [Self; 6] = [
         Self::Starting,
         Self::Occupied,

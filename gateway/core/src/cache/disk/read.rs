@@ -24,8 +24,8 @@ use tokio::{
 
 use super::{
     super::memory::Key,
-    Body, Found,
-    file::{Label, PIECE, Stored},
+    Found,
+    file::{Label, Stored},
     index::{Hash, short},
     tier::{Tier, count, earlier},
 };
@@ -44,10 +44,8 @@ type Read = Option<Arc<File>>;
 
 /// What was read of a file.
 struct File {
-    stored: Stored,
     label: Label,
-    /// All of the body, unless it is large.
-    body: Option<SmallVec<[Bytes; 1]>>,
+    body: SmallVec<[Bytes; 1]>,
 }
 
 impl Reads {
@@ -156,97 +154,34 @@ pub(super) async fn find(tier: &Arc<Tier>, key: &Key<'_>, now: u32) -> Option<Fo
         filing: label.filing.clone(),
         expires: label.expires,
         stale_since: (stale > 0).then_some(stale),
-        length: label.length,
-        body: match &file.body {
-            Some(body) => Body::Whole(body.clone()),
-            None => Body::Pieces(Pieces::new(tier.clone(), file.clone(), hash, number)),
-        },
+        body: file.body.clone(),
     })
 }
 
 async fn read(tier: &Arc<Tier>, hash: Hash, number: u64, now: u32) -> Read {
     count(&tier.counts.reads);
-    let (path, stamp, whole) = (tier.folder.file(number), tier.stamp(number), tier.whole);
-    let work = move || -> io::Result<File> {
+    let (path, stamp, longest) = (tier.folder.file(number), tier.stamp(number), tier.longest());
+    let work = move || -> io::Result<Read> {
         let stored = Stored::open(&path, stamp)?;
         // It is a hint for the next start: not worth failing for.
         stored.note_use(now).ok();
         let label = stored.label()?;
+        if label.length > longest {
+            return Ok(None);
+        }
         let pieces = (0..label.pieces()).map(|place| stored.piece(&label, place));
-        let body = match label.length <= whole {
-            true => Some(pieces.collect::<io::Result<_>>()?),
-            false => None,
-        };
-        Ok(File {
-            stored,
-            label,
-            body,
-        })
+        let body = pieces.collect::<io::Result<_>>()?;
+        Ok(Some(Arc::new(File { label, body })))
     };
     match tier.reads.run(PATIENCE, work).await? {
         Ok(file) => {
             tier.calm(&tier.troubles.read, "can be read again");
-            Some(Arc::new(file))
+            file
         }
         Err(error) => {
             tier.discard(hash, number, &error);
             None
         }
-    }
-}
-
-#[derive(Clone)]
-/// A body that is read as it is sent. The file is there to its end, whatever happens to the object.
-pub(crate) struct Pieces {
-    tier: Arc<Tier>,
-    file: Arc<File>,
-    hash: Hash,
-    number: u64,
-    at: u64,
-    end: u64,
-}
-
-impl Pieces {
-    fn new(tier: Arc<Tier>, file: Arc<File>, hash: Hash, number: u64) -> Self {
-        let end = file.label.length;
-        Self {
-            tier,
-            file,
-            hash,
-            number,
-            at: 0,
-            end,
-        }
-    }
-
-    /// The next bytes, never none of them; `None` at the end. An error says that the rest can't be had: the
-    /// response is broken off.
-    pub(crate) async fn read(&mut self) -> io::Result<Option<Bytes>> {
-        if self.at >= self.end {
-            return Ok(None);
-        }
-        let (place, within) = (self.at / PIECE as u64, self.at % PIECE as u64);
-        let file = self.file.clone();
-        let work = move || file.stored.piece(&file.label, place);
-        let read = self.tier.reads.run(SLOW, work).await;
-        let read = read.ok_or_else(|| io::Error::from(io::ErrorKind::TimedOut))?;
-        let piece = read.inspect_err(|error| {
-            self.tier.discard(self.hash, self.number, error);
-        })?;
-        let rest = (self.end - self.at).min(piece.len() as u64 - within);
-        self.at += rest;
-        Ok(Some(piece.slice(within as usize..(within + rest) as usize)))
-    }
-
-    /// Reads `start..end` from now on, to the end of the body without an `end` and never beyond it. False,
-    /// and nothing is changed, when `start` is not before the end.
-    pub(crate) fn seek(&mut self, start: u64, end: Option<u64>) -> bool {
-        let length = self.file.label.length;
-        let found = start < length;
-        if found {
-            (self.at, self.end) = (start, end.unwrap_or(length).min(length));
-        }
-        found
     }
 }
 

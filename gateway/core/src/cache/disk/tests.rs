@@ -20,7 +20,7 @@ use super::{
 };
 
 const MIB: u64 = 1 << 20;
-const WHOLE: u64 = MIB;
+const LONGEST: u64 = 4 * MIB;
 
 fn spec(path: &Path, bytes: u64) -> Spec {
     Spec {
@@ -28,8 +28,8 @@ fn spec(path: &Path, bytes: u64) -> Spec {
         limits: Limits {
             bytes,
             inactive: None,
+            longest: LONGEST,
         },
-        whole: WHOLE,
         heads: 1,
         hash,
     }
@@ -94,22 +94,12 @@ async fn reopened(disk: Disk, path: &Path) -> Disk {
     open(path).await
 }
 
-async fn body(found: Found) -> Vec<u8> {
-    match found.body {
-        Body::Whole(chunks) => chunks.concat(),
-        Body::Pieces(mut pieces) => {
-            let mut body = Vec::new();
-            while let Some(piece) = pieces.read().await.unwrap() {
-                assert!(!piece.is_empty());
-                body.extend_from_slice(&piece);
-            }
-            body
-        }
-    }
+fn body(found: &Found) -> Vec<u8> {
+    found.body.concat()
 }
 
 async fn found(disk: &Disk, name: &str) -> Option<Vec<u8>> {
-    Some(body(disk.find(&key(name), now()).await?).await)
+    Some(body(&disk.find(&key(name), now()).await?))
 }
 
 /// What a key's body is like, in tests where a mix-up should be seen.
@@ -151,7 +141,7 @@ fn folder() -> TempDir {
 async fn what_was_stored_is_found_with_all_its_parts_also_after_a_restart() {
     let root = folder();
     let mut disk = open(root.path()).await;
-    let lengths = [0, 1, 5_000, PIECE, WHOLE as usize, 3 * MIB as usize + 5];
+    let lengths = [0, 1, 5_000, PIECE, 3 * MIB as usize + 5];
     for length in lengths {
         let mut record = record(&format!("a/{length}"), "t", "the head", &pattern(1, length));
         record.expires = now() + 1_000;
@@ -173,11 +163,9 @@ async fn what_was_stored_is_found_with_all_its_parts_also_after_a_restart() {
                 (found.filing.host.clone(), &*found.filing.tags),
                 (0..1, "t")
             );
-            assert_eq!(found.length, length as u64);
             assert_eq!(found.stale_since, (length == 1).then_some(77));
             assert!(found.expires > now() && found.expires <= now() + 1_000);
-            assert_eq!(matches!(found.body, Body::Whole(_)), length as u64 <= WHOLE);
-            assert_eq!(body(found).await, pattern(1, length));
+            assert_eq!(body(&found), pattern(1, length));
         }
         assert_eq!(disk.statistics().objects, lengths.len());
         assert_eq!(disk.statistics().bytes, size(root.path()));
@@ -185,33 +173,19 @@ async fn what_was_stored_is_found_with_all_its_parts_also_after_a_restart() {
 }
 
 #[tokio::test]
-async fn a_large_body_is_read_from_any_place_to_any_place() {
+async fn a_body_that_is_longer_than_what_is_wanted_is_not_read_and_stays() {
     let root = folder();
     let disk = open(root.path()).await;
-    let whole = pattern(1, 2 * MIB as usize);
-    simple(&disk, "a/b", &whole);
+    simple(&disk, "a/b", &pattern(1, MIB as usize));
     disk.settled().await;
-    let Body::Pieces(mut pieces) = disk.find(&key("a/b"), now()).await.unwrap().body else {
-        panic!("it is larger than what is read at once");
+    let limits = |longest| Limits {
+        longest,
+        ..spec(root.path(), 100 * MIB).limits
     };
-    let places = [
-        (0, 1),
-        (PIECE - 1, PIECE + 1),
-        (PIECE, 3 * PIECE),
-        (700_000, 2_000_000),
-    ];
-    for (start, end) in places {
-        assert!(pieces.seek(start as u64, Some(end as u64)));
-        let mut read = Vec::new();
-        while let Some(piece) = pieces.read().await.unwrap() {
-            read.extend_from_slice(&piece);
-        }
-        assert!(read == whole[start..end], "{start}..{end}");
-    }
-    assert!(!pieces.seek(whole.len() as u64, None));
-    assert!(pieces.seek(whole.len() as u64 - 1, None));
-    assert_eq!(pieces.read().await.unwrap().unwrap().len(), 1);
-    assert_eq!(pieces.read().await.unwrap(), None);
+    disk.resize(limits(MIB - 1));
+    assert_eq!(found(&disk, "a/b").await, None);
+    disk.resize(limits(MIB));
+    assert_eq!(found(&disk, "a/b").await.unwrap().len(), MIB as usize);
 }
 
 #[tokio::test]
@@ -224,7 +198,7 @@ async fn an_object_stored_again_takes_the_place_of_the_older_one_and_of_its_file
     disk.settled().await;
     let newer = disk.find(&key("a/b"), now()).await.unwrap();
     assert_eq!(&newer.head[..], b"newer head");
-    assert_eq!(body(newer).await, b"new");
+    assert_eq!(body(&newer), b"new");
     assert_eq!(files(root.path()).len(), 1);
 }
 
@@ -250,7 +224,7 @@ async fn variants_are_kept_apart_and_another_key_with_the_same_hash_is_a_miss() 
             variant: Some(&variant),
         };
         let other = disk.find(&key, now()).await.unwrap();
-        assert_eq!(body(other).await, b"variant");
+        assert_eq!(body(&other), b"variant");
         assert_eq!(found(&disk, "twin/b").await, None);
         let claimed = Key {
             variant: None,
@@ -343,28 +317,6 @@ async fn a_file_that_breaks_meanwhile_is_a_miss_and_removed_and_never_served() {
 }
 
 #[tokio::test]
-async fn a_large_body_with_a_broken_piece_ends_in_an_error_before_it() {
-    let root = folder();
-    let disk = open(root.path()).await;
-    let whole = pattern(1, 2 * MIB as usize);
-    simple(&disk, "a/b", &whole);
-    disk.settled().await;
-    let path = files(root.path()).remove(0);
-    let mut bytes = fs::read(&path).unwrap();
-    *bytes.last_mut().unwrap() ^= 1;
-    fs::write(&path, bytes).unwrap();
-    let Body::Pieces(mut pieces) = disk.find(&key("a/b"), now()).await.unwrap().body else {
-        panic!("it is larger than what is read at once");
-    };
-    for place in 0..7 {
-        let piece = pieces.read().await.unwrap().unwrap();
-        assert!(piece == whole[place * PIECE..(place + 1) * PIECE]);
-    }
-    assert!(pieces.read().await.is_err());
-    assert!(disk.find(&key("a/b"), now()).await.is_none());
-}
-
-#[tokio::test]
 async fn a_reader_keeps_its_body_whatever_happens_to_the_object() {
     let root = folder();
     let disk = open(root.path()).await;
@@ -375,7 +327,7 @@ async fn a_reader_keeps_its_body_whatever_happens_to_the_object() {
     assert!(disk.purge_key(key("a/b").hash, Purge::Remove));
     disk.settled().await;
     assert!(files(root.path()).is_empty());
-    assert!(body(reading).await == whole);
+    assert!(body(&reading) == whole);
 }
 
 #[tokio::test]
@@ -426,6 +378,7 @@ async fn a_smaller_limit_is_kept_soon_and_at_the_next_start() {
     let limits = |blocks| Limits {
         bytes: blocks * BLOCK,
         inactive: None,
+        longest: LONGEST,
     };
     disk.resize(limits(20));
     while disk.statistics().bytes > 20 * BLOCK {
@@ -445,6 +398,7 @@ async fn objects_that_are_expired_or_inactive_are_removed_by_a_sweep_and_at_the_
         limits: Limits {
             bytes: MIB,
             inactive: Some(Duration::from_secs(seconds)),
+            longest: LONGEST,
         },
         ..spec(root.path(), MIB)
     };

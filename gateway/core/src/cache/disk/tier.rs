@@ -34,9 +34,9 @@ pub(super) struct Tier {
     /// The number of the next file.
     pub(super) next: AtomicU64,
     pub(super) heads: u32,
-    pub(super) whole: u64,
     pub(super) hash: fn(&[u8], Option<&[u8; 16]>) -> u128,
     limit: AtomicU64,
+    longest: AtomicU64,
     /// Seconds; `u32::MAX` for no limit.
     inactive: AtomicU32,
     /// Bytes of all files that have not been removed yet.
@@ -81,9 +81,9 @@ impl Tier {
             counts: Counts::default(),
             next: AtomicU64::new(0),
             heads: spec.heads,
-            whole: spec.whole,
             hash: spec.hash,
             limit: AtomicU64::new(0),
+            longest: AtomicU64::new(0),
             inactive: AtomicU32::new(0),
             used: AtomicU64::new(0),
             state: AtomicU8::new(State::Starting as u8),
@@ -100,6 +100,12 @@ impl Tier {
         });
         self.limit.store(limits.bytes, Ordering::Relaxed);
         self.inactive.store(inactive, Ordering::Relaxed);
+        self.longest.store(limits.longest, Ordering::Relaxed);
+    }
+
+    /// Of bodies that are read, in bytes.
+    pub(super) fn longest(&self) -> u64 {
+        self.longest.load(Ordering::Relaxed)
     }
 
     pub(super) fn stamp(&self, number: u64) -> Stamp {

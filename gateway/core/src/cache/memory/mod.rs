@@ -203,6 +203,17 @@ impl<M> Store<M> {
         }
     }
 
+    /// Tells which stored objects were used from then on, each with its hash and its last use. Goes over the
+    /// whole store, and leaves the locks to others in between.
+    pub(crate) fn used_since(&self, since: u32, mut tell: impl FnMut(u128, u32)) {
+        for shard in &self.shards {
+            let mut next = Some(0);
+            while let Some(first) = next {
+                next = shard.lock().used_since(first, since, &mut tell);
+            }
+        }
+    }
+
     pub(crate) fn statistics(&self) -> Statistics {
         let mut sum = Statistics {
             bytes: self.budget.used(),

@@ -146,6 +146,14 @@ impl<M> Object<M> {
         Some(object.measured())
     }
 
+    pub(crate) fn key(&self) -> Key<'_> {
+        Key {
+            hash: self.hash,
+            name: &self.name,
+            variant: self.variant.as_ref(),
+        }
+    }
+
     pub(super) fn is(&self, key: &Key<'_>) -> bool {
         self.hash == key.hash
             && self.variant.as_ref() == key.variant
@@ -176,7 +184,7 @@ impl<M> Object<M> {
         &self.name
     }
 
-    pub(super) fn filing(&self) -> &Filing {
+    pub(crate) fn filing(&self) -> &Filing {
         &self.filing
     }
 
@@ -185,7 +193,7 @@ impl<M> Object<M> {
         self.size
     }
 
-    pub(super) fn expires(&self) -> u32 {
+    pub(crate) fn expires(&self) -> u32 {
         self.expires
     }
 
@@ -215,7 +223,7 @@ impl<M> Object<M> {
     }
 
     /// Earlier marks stay.
-    pub(super) fn mark_stale(&self, since: u64) {
+    pub(crate) fn mark_stale(&self, since: u64) {
         let (relaxed, since) = (Ordering::Relaxed, since.max(1));
         // An error says that it is marked.
         self.stale.compare_exchange(0, since, relaxed, relaxed).ok();

@@ -342,6 +342,23 @@ impl<M> Shard<M> {
         (end < self.slots.len()).then_some(end)
     }
 
+    /// Tells of those in some slots from `first` on that were used from then on. Returns where to go on.
+    pub(super) fn used_since(
+        &self,
+        first: u32,
+        since: u32,
+        mut tell: impl FnMut(u128, u32),
+    ) -> Option<u32> {
+        let end = (first + AT_ONCE).min(self.slots.len());
+        for number in first..end {
+            let slot = self.slots.at(number);
+            if let Some(object) = slot.object.as_ref().filter(|_| slot.used >= since) {
+                tell(object.hash(), slot.used);
+            }
+        }
+        (end < self.slots.len()).then_some(end)
+    }
+
     fn remove(&mut self, number: u32, budget: &Budget) -> Option<Arc<Object<M>>> {
         let object = self.slots.at_mut(number).object.take()?;
         self.dequeue(number, object.size(), budget);

@@ -6,7 +6,7 @@ use bytes::Bytes;
 
 use super::{
     Store,
-    body::{Body, Reader},
+    body::Body,
     fill::{Fill, Merge},
     object::{Draft, Object},
 };
@@ -73,8 +73,9 @@ impl<'s, M: Clone> Writer<'s, M> {
     }
 
     /// A reader of what is written, from its beginning. `None` when that is gone.
-    pub(crate) fn reader(&self) -> Option<Reader<M>> {
-        Reader::new(self.object.clone())
+    #[cfg(test)]
+    pub(crate) fn reader(&self) -> Option<super::Reader<M>> {
+        super::Reader::new(self.object.clone())
     }
 
     /// Adds to the body. `last` is a hint that nothing follows. Never waits.

@@ -1,7 +1,5 @@
 //! Which fields of a response are stored (RFC 9111, section 3.1).
 
-use std::time::SystemTime;
-
 use http::{
     HeaderMap, HeaderName,
     header::{
@@ -12,7 +10,6 @@ use http::{
 use smallvec::SmallVec;
 
 use super::{
-    date,
     directives::ResponseDirectives,
     list::{Quotes, members},
 };
@@ -36,21 +33,6 @@ pub(crate) fn excluded(headers: &HeaderMap, directives: &ResponseDirectives) -> 
         .chain(withheld)
         .filter(|name| headers.contains_key(name))
         .collect()
-}
-
-/// Makes the header of a response ready to be stored: without what is [`excluded`], and with a `Date`
-/// (RFC 9110, section 6.6.1).
-pub(crate) fn prepare(
-    headers: &mut HeaderMap,
-    directives: &ResponseDirectives,
-    received: SystemTime,
-) {
-    for name in excluded(headers, directives) {
-        headers.remove(name);
-    }
-    if !headers.contains_key(DATE) {
-        headers.insert(DATE, date::header_value(received));
-    }
 }
 
 const PER_CONNECTION: [HeaderName; 10] = [

@@ -7,6 +7,7 @@ use http::{
     header::{AGE, DATE, EXPIRES, LAST_MODIFIED},
     response,
 };
+use serde::{Deserialize, Serialize};
 
 use super::{
     date,
@@ -23,7 +24,7 @@ pub(crate) struct Timing {
 }
 
 /// All that has to be kept of a stored response to tell at any time whether it may be used.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub(crate) struct Freshness {
     /// From the time at which the response was made.
     pub(crate) lifetime: Duration,
@@ -35,7 +36,7 @@ pub(crate) struct Freshness {
 }
 
 /// What a lifetime comes from.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub(crate) enum Basis {
     SMaxage,
     MaxAge,
@@ -48,7 +49,7 @@ pub(crate) enum Basis {
 }
 
 /// What may be done with a response that is no longer fresh.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub(crate) enum Stale {
     /// Nothing, not even if the client would take it.
     Never,

@@ -3,6 +3,7 @@
 use std::time::Duration;
 
 use http::{HeaderName, StatusCode};
+use serde::{Deserialize, Serialize};
 
 /// The choices of one route. The default is the most careful one everywhere.
 #[derive(Clone, Debug, Default)]
@@ -22,7 +23,7 @@ pub(crate) struct Rules {
 }
 
 /// How long something may be served that is no longer fresh.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub(crate) struct Windows {
     /// While a new response is fetched. As a default it is for responses that took their lifetime from the
     /// route: to one that states it, this would add time that it did not grant.
@@ -55,8 +56,6 @@ pub(crate) enum Cookie {
     /// When it states its own lifetime, or says that it may be shared.
     #[default]
     Stated,
-    /// When it says that it may be shared.
-    Shared,
     /// As any other, because the key of the route tells cookies apart, or they do not matter.
     Ignored,
 }

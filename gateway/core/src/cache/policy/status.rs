@@ -2,7 +2,7 @@
 
 use std::fmt::{self, Write as _};
 
-use http::{HeaderMap, HeaderName, HeaderValue, StatusCode};
+use http::{HeaderName, HeaderValue, StatusCode};
 
 use super::list::is_tchar;
 
@@ -52,11 +52,6 @@ pub(crate) enum Forward {
 }
 
 impl CacheStatus<'_> {
-    /// Adds this to the members that caches nearer to the origin have written.
-    pub(crate) fn append_to(&self, headers: &mut HeaderMap) {
-        headers.append(CACHE_STATUS, self.header_value());
-    }
-
     pub(crate) fn header_value(&self) -> HeaderValue {
         HeaderValue::try_from(self.to_string()).expect("what is written is printable ASCII")
     }
@@ -234,9 +229,9 @@ mod tests {
 
     #[test]
     fn members_of_other_caches_come_first() {
-        let mut headers = HeaderMap::new();
+        let mut headers = http::HeaderMap::new();
         headers.append(CACHE_STATUS, HeaderValue::from_static("origin; hit"));
-        HIT.append_to(&mut headers);
+        headers.append(CACHE_STATUS, HIT.header_value());
         let members: Vec<_> = headers.get_all(CACHE_STATUS).iter().collect();
         assert_eq!(members, ["origin; hit", "edgeway; hit"]);
     }

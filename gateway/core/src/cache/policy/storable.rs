@@ -90,6 +90,7 @@ pub(crate) fn storable(
     }
 }
 
+#[cfg(test)]
 impl Verdict {
     pub(crate) fn freshness(&self) -> Option<&Freshness> {
         match self {
@@ -234,11 +235,9 @@ fn personal(
     basis: Basis,
     rule: Cookie,
 ) -> Option<Reason> {
-    let shared = directives.says_shared();
     let fine = match rule {
         Cookie::Ignored => true,
-        Cookie::Shared => shared,
-        Cookie::Stated => shared || basis.is_stated(),
+        Cookie::Stated => directives.says_shared() || basis.is_stated(),
     };
     (!fine && credentials.cookie).then_some(Reason::Cookie)
 }

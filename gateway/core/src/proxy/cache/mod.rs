@@ -130,7 +130,10 @@ pub(super) async fn answer(
         return Ok(false);
     };
     let now = SystemTime::now();
-    let (caching, step) = decide(session, ctx, plan, now);
+    let (mut caching, mut step) = decide(session, ctx, plan, now);
+    if caching.finds_nothing() && raise(session, ctx, plan, &caching.name, now).await {
+        (caching, step) = decide(session, ctx, plan, now);
+    }
     ctx.caching = Some(Box::new(caching));
     match step {
         Step::Forward => Ok(false),
@@ -145,6 +148,13 @@ pub(super) async fn answer(
             serve::serve(session, ctx, &served, now).await
         }
     }
+}
+
+/// Takes what is stored for a request on the disk alone into memory. Tells whether there is something.
+async fn raise(session: &Session, ctx: &Ctx, plan: &Plan, name: &Name, now: SystemTime) -> bool {
+    let source = (session.req_header().as_ref(), &ctx.exchange);
+    let of = |response: &HeaderMap| variant(&source, response, &plan.key);
+    plan.zone.raise(name, of, now).await
 }
 
 /// Looks at a request, and at what is stored for it.
@@ -229,7 +239,7 @@ impl Caching {
         let of = |response: &HeaderMap| variant(&source, response, &plan.key);
         let object = match plan.zone.find(&self.name, of, now) {
             Found::Object(object) => object,
-            Found::OtherVariant => return self.nothing(Forward::VaryMiss),
+            Found::OtherVariant(_) => return self.nothing(Forward::VaryMiss),
             Found::Nothing => return self.nothing(Forward::UriMiss),
         };
         let freshness = freshness(&object);
@@ -253,6 +263,11 @@ impl Caching {
                 self.nothing(Forward::Bypass)
             }
         }
+    }
+
+    /// Whether something was looked for, and is not there.
+    fn finds_nothing(&self) -> bool {
+        matches!(self.why, Forward::UriMiss | Forward::VaryMiss)
     }
 
     /// What may be done with a stored response. None: it is not for this sender.

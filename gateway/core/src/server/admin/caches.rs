@@ -16,6 +16,7 @@ use super::{
 use crate::{
     cache::{
         count::{Counters, Event},
+        disk::Statistics,
         key::{common_endings, ending_of},
         memory::{Ending, Purge, Selection, Wanted},
         plan::{Plan, QueryRule},
@@ -40,7 +41,27 @@ struct View {
     limit: usize,
     evictions: u64,
     expirations: u64,
+    /// The second tier, if there is one.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    disk: Option<Disk>,
     requests: Requests,
+}
+
+/// What a zone has on a disk.
+#[derive(Serialize)]
+struct Disk {
+    state: &'static str,
+    objects: usize,
+    bytes: u64,
+    limit: u64,
+    hits: u64,
+    misses: u64,
+    reads: u64,
+    written: u64,
+    evictions: u64,
+    expirations: u64,
+    dropped: u64,
+    discarded: u64,
 }
 
 /// Counters by their names, in the order in which people read them.
@@ -66,7 +87,27 @@ impl View {
             limit: statistics.limit,
             evictions: statistics.evictions,
             expirations: statistics.expirations,
+            disk: zone.disk_statistics().map(Disk::from),
             requests: Requests(&zone.counters),
+        }
+    }
+}
+
+impl From<Statistics> for Disk {
+    fn from(told: Statistics) -> Self {
+        Self {
+            state: told.state.as_str(),
+            objects: told.objects,
+            bytes: told.bytes,
+            limit: told.limit,
+            hits: told.hits,
+            misses: told.misses,
+            reads: told.reads,
+            written: told.written,
+            evictions: told.evictions,
+            expirations: told.expirations,
+            dropped: told.dropped,
+            discarded: told.discarded,
         }
     }
 }
@@ -132,6 +173,7 @@ async fn purge_in(
         zone.purge_all_of(&selections, purge)
     });
     let purged = purged.await.map_err(|error| panicked(&error))?;
+    let purged = purged.count().await;
     info!(
         "purged: cache={} selection={} soft={} objects={purged} by={}",
         zone.name(),
