@@ -6,6 +6,8 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::thread;
 use std::time::Duration;
 
+use jiff::Timestamp;
+
 use crate::endpoint::Endpoint;
 use crate::fault::{Result, Trouble};
 use crate::http;
@@ -19,17 +21,12 @@ impl Application {
     pub(crate) fn start() -> Result<Self> {
         let asked = Arc::new(AtomicU64::new(0));
         let count = Arc::clone(&asked);
-        let large = http::answer(&body(LARGE));
         let endpoint = Endpoint::start(move |path| {
             count.fetch_add(1, Ordering::SeqCst);
-            match path {
-                LARGE => large.clone(),
-                SLOW => {
-                    thread::sleep(TIME);
-                    http::answer(&body(path))
-                }
-                _ => http::answer(&body(path)),
+            if path == SLOW {
+                thread::sleep(TIME);
             }
+            answer(path)
         });
         Ok(Self {
             endpoint: endpoint.trouble(|| "cannot start the application".to_owned())?,
@@ -45,6 +42,12 @@ impl Application {
     pub(crate) fn asked(&self) -> u64 {
         self.asked.load(Ordering::SeqCst)
     }
+}
+
+/// With a `Date`, as every application that has a clock sends it (RFC 9110, 6.6.1).
+fn answer(path: &str) -> Vec<u8> {
+    let date = Timestamp::now().strftime("Date: %a, %d %b %Y %H:%M:%S GMT\r\n");
+    http::answer_with(&date.to_string(), &body(path))
 }
 
 /// The page of a path: JSON that names it, 200 bytes or as long as a [`LARGE`] one.

@@ -82,9 +82,14 @@ pub(crate) fn get(path: &str, headers: &[&str]) -> Vec<u8> {
 
 /// An answer with status 200.
 pub(crate) fn answer(body: &[u8]) -> Vec<u8> {
+    answer_with("", body)
+}
+
+/// The same with more in its head: whole lines with their ends.
+pub(crate) fn answer_with(lines: &str, body: &[u8]) -> Vec<u8> {
     let length = body.len();
     let head = format!(
-        "HTTP/1.1 200 OK\r\nContent-Type: application/json\r\nContent-Length: {length}\r\n\r\n"
+        "HTTP/1.1 200 OK\r\n{lines}Content-Type: application/json\r\nContent-Length: {length}\r\n\r\n"
     );
     [head.as_bytes(), body].concat()
 }

@@ -379,10 +379,9 @@ mod tests {
             http::answer(path.as_bytes())
         });
         let endpoint = endpoint.unwrap();
-        let address = endpoint.address;
         let ask = |bodies: [&str; 3], connections| {
             let plan = numbered(Answers::Each(bodies.map(|body| body.into()).into()));
-            let mut load = Load::open(a_proxy(address, None), &plan, connections, 1)?;
+            let mut load = Load::open(a_proxy(endpoint.address, None), &plan, connections, 1)?;
             load.ask_each(&Stop::default())
         };
         for (connections, sum) in [(1, 3), (2, 6), (8, 9)] {

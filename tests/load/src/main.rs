@@ -139,12 +139,16 @@ fn pace(args: &Args) -> Pace {
     }
 }
 
-/// Figures and picture, side by side; a quick run never overwrites a full one.
+/// Figures and, of jobs, a picture, side by side; a quick run never overwrites a full one.
 fn publish(args: &Args, report: &Report) -> Result<()> {
     let default = Path::new(env!("CARGO_MANIFEST_DIR")).join("results");
     let directory = args.results.as_ref().unwrap_or(&default);
     let kind = if args.quick { "-quick" } else { "" };
-    for (extension, text) in [("json", report.json()?), ("svg", chart::draw(report))] {
+    let mut files = vec![("json", report.json()?)];
+    if !report.jobs.is_empty() {
+        files.push(("svg", chart::draw(report)));
+    }
+    for (extension, text) in files {
         let file = directory.join(format!("{}{kind}.{extension}", report.scenario));
         std::fs::create_dir_all(directory)
             .and_then(|()| std::fs::write(&file, text))

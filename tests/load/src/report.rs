@@ -17,7 +17,10 @@ pub(crate) struct Report {
     pub(crate) date: String,
     pub(crate) machine: Machine,
     pub(crate) versions: Vec<String>,
-    pub(crate) pace: Pace,
+    /// None if there are no jobs.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(crate) pace: Option<Pace>,
+    #[serde(skip_serializing_if = "Vec::is_empty")]
     pub(crate) jobs: Vec<JobReport>,
     pub(crate) targets: Vec<Target>,
     #[serde(skip_serializing_if = "Vec::is_empty")]
@@ -89,7 +92,7 @@ impl Report {
                 .to_string(),
             machine: Machine::this()?,
             versions: [bench.versions()?, scenario.versions.clone()].concat(),
-            pace: pace.clone(),
+            pace: (!jobs.is_empty()).then(|| pace.clone()),
             targets: targets(scenario, &jobs),
             findings: scenario.findings.clone(),
             compared_by: scenario.compared_by,
@@ -109,10 +112,8 @@ impl Report {
             Figure::Cpu => HEAD_BY_CPU,
             Figure::P99 => HEAD_BY_P99,
         };
-        let mut lines = vec![
-            format!("\n{}\n{}", self.title, self.circumstances()),
-            head.to_owned(),
-        ];
+        let mut lines = vec![format!("\n{}\n{}", self.title, self.circumstances())];
+        lines.extend((!self.jobs.is_empty()).then(|| head.to_owned()));
         for job in &self.jobs {
             lines.push(job.title.to_owned());
             let line = |standing: &Standing| standing.line(self.compared_by);
@@ -132,12 +133,20 @@ impl Report {
             cores,
             kernel,
         } = &self.machine;
-        let Pace {
+        let machine = format!(
+            "{processor}, {cores} cores, Linux {kernel}; {}; {}",
+            self.versions.join(", "),
+            self.date
+        );
+        let Some(Pace {
             rounds,
             measured,
             connections,
             ..
-        } = &self.pace;
+        }) = &self.pace
+        else {
+            return machine;
+        };
         let rates = self.jobs.iter().filter_map(|job| job.planned_per_second);
         let planned = rates
             .max()
@@ -145,9 +154,7 @@ impl Report {
         let planned = planned.unwrap_or_default();
         format!(
             "{planned}{connections} keep-alive connections, one worker thread each, {rounds} rounds of \
-             {measured:?}, medians\n{processor}, {cores} cores, Linux {kernel}; {}; {}",
-            self.versions.join(", "),
-            self.date
+             {measured:?}, medians\n{machine}"
         )
     }
 

@@ -157,7 +157,8 @@ impl Scenario {
         mut say: impl FnMut(&str) -> Result<()>,
     ) -> Result<Vec<Row>> {
         let mut rows = self.rows();
-        for round in 1..=pace.rounds {
+        let rounds = if rows.is_empty() { 0 } else { pace.rounds };
+        for round in 1..=rounds {
             say(&format!("round {round} of {}", pace.rounds))?;
             let mut order: Vec<_> = rows.iter_mut().collect();
             if round % 2 == 0 {

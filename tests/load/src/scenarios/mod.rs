@@ -52,6 +52,11 @@ const ALL: &[Kind] = &[
         title: "Answers from a cache",
         prepare: cache::prepare,
     },
+    Kind {
+        name: "surge",
+        title: "A page that takes 100 ms, and 200 clients who want it for ten seconds",
+        prepare: surge::prepare,
+    },
 ];
 
 /// The inside of a location that proxies to `app` and tells it who is calling, as edgeway does.

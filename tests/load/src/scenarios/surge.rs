@@ -1,5 +1,7 @@
 //! A page that is slow to make, and many who want it at once: what the application sees with `ttl: 1s`, and
 //! what it sees without a cache.
+//!
+//! Nobody competes, so there are no rounds, but findings.
 
 use std::net::SocketAddr;
 use std::rc::Rc;
@@ -11,10 +13,23 @@ use crate::contestant::{Bench, Contestant};
 use crate::fault::Result;
 use crate::http;
 use crate::load::{Answers, Load, Plan};
-use crate::scenario::{After, Finding, Stop};
+use crate::scenario::{After, Figure, Finding, Scenario, Stop, Upstream};
 
-/// Starts the gateway twice; the rest is for when the machine has nothing else to do.
-pub(crate) fn prepare(bench: &Bench, application: &Rc<Application>) -> Result<After> {
+/// Starts the gateway twice.
+pub(crate) fn prepare(bench: &Bench) -> Result<Scenario> {
+    let application = Rc::new(Application::start()?);
+    let after = match bench.has_edgeway() {
+        true => Some(both(bench, &application)?),
+        false => None,
+    };
+    let upstream = Upstream::Unasked(application);
+    Ok(Scenario {
+        after,
+        ..Scenario::new(Figure::Cpu, Vec::new(), Vec::new(), upstream)
+    })
+}
+
+fn both(bench: &Bench, application: &Rc<Application>) -> Result<After> {
     let start = |name, cache| bench.edgeway(name, &routes(application.address(), cache));
     let with = start("edgeway with ttl 1s", "cache: { ttl: 1s }")?;
     let without = start("edgeway without a cache", "")?;
@@ -64,7 +79,7 @@ fn surge(contestant: &Contestant, application: &Application, stop: &Stop) -> Res
 
 fn findings(with: &Seen, without: &Seen) -> Vec<Finding> {
     let finding = |what: &str, measured, at_most| Finding {
-        what: format!("surge of {CLIENTS} clients, {what}"),
+        what: format!("{CLIENTS} clients, {what}"),
         measured,
         at_most,
     };
