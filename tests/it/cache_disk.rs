@@ -212,7 +212,8 @@ fn what_had_to_leave_memory_is_served_from_the_disk() {
     let (zone, disk) = (zone(&gateway), disk(&gateway));
     assert!(number(&zone, "bytes") <= 1 << 20, "{zone}");
     assert_eq!(number(&disk, "objects"), 100, "{disk}");
-    assert!(number(&disk, "hits") >= 80, "{disk}");
+    // No more than 32 of them fit into memory.
+    assert!(number(&disk, "hits") >= 68, "{disk}");
 }
 
 /// Pages of 30 000 bytes and more, each of which tells by itself whether it is whole and where it belongs.
@@ -396,6 +397,7 @@ fn what_is_found_to_be_still_good_is_so_after_a_restart() {
     let folder = folder();
     let first = gateway(&endpoint, folder.path());
     get(&first, "/");
+    are_written(&first, 1);
     let anew = ask(&first, "GET", "/").header("Cache-Control", "no-cache");
     assert_eq!(anew.send().text(), "page 1");
     are_written(&first, 2);

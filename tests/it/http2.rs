@@ -373,6 +373,24 @@ fn a_client_that_goes_on_breaking_the_rules_is_cut_off() {
     assert!((16..=40).contains(&answered), "{answered}");
 }
 
+#[test]
+fn what_is_under_way_is_answered_though_another_stream_breaks_the_rules() {
+    let endpoint = Endpoint::start("slow");
+    endpoint.slow(Duration::from_millis(500));
+    let gateway = gateway("", &endpoint);
+    let mut frames = Frames::open(gateway.address());
+    frames.ask(1, "/slow", END);
+    eventually(PATIENCE, || endpoint.in_flight() == 1);
+    for request in 1..=40 {
+        let mut fields = asking("GET", "/fixed");
+        fields[2].1 = "user@frames.example";
+        frames.head(request * 2 + 1, &fields, END);
+    }
+    let slow = frames.rest().into_iter().filter(|frame| frame.stream == 1);
+    let slow: Vec<_> = slow.collect();
+    assert!(slow.last().is_some_and(Frame::ends), "{slow:?}");
+}
+
 // ---- bodies -------------------------------------------------------------------------------------
 
 /// An empty last piece must not be written as a second end of the body (Pingora's issue 935): the

@@ -26,6 +26,7 @@ use cache::{
         freshness::{Basis, Freshness, Stale},
         rules::Windows,
     },
+    purges::Turn,
 };
 use pingora::{cache::CacheMeta, http::ResponseHeader};
 use xxhash_rust::xxh3::xxh3_128;
@@ -60,6 +61,7 @@ mod cache {
         pub(crate) mod update;
         pub(crate) mod vary;
     }
+    pub(crate) mod purges;
     pub(crate) mod time;
 }
 
@@ -337,7 +339,7 @@ fn response(headers: usize) -> CacheMeta {
     meta.extensions_mut().insert(Notes {
         freshness,
         filing: Filing::default(),
-        requested: now,
+        requested: Turn::now(),
         shared: true,
     });
     meta

@@ -380,6 +380,9 @@ impl<'a> Response<'a> {
     }
 
     /// Has the body pass through `edit`, before the edits of filters above this one.
+    ///
+    /// The client is given the whole body then, whichever part it asks for. A part that the endpoint has made can't
+    /// be edited: the client gets 416, unless the filter has removed `Range` from the request.
     pub fn edit_body(&mut self, edit: impl BodyEdit + 'static) {
         self.exchange.response_edits.push(Box::new(edit));
     }

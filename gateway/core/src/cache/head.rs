@@ -17,7 +17,7 @@ use pingora::{
 };
 use serde::{Deserialize, Serialize};
 
-use super::{memory::Filing, policy::freshness::Freshness, time::seconds};
+use super::{memory::Filing, policy::freshness::Freshness, purges::Turn, time::seconds};
 
 /// What the cache knows of a response that Pingora has no place for. Goes with its meta data, as an
 /// extension.
@@ -26,7 +26,7 @@ pub(crate) struct Notes {
     pub(crate) freshness: Freshness,
     pub(crate) filing: Filing,
     /// When the request for it was sent: a purge after that is meant for it.
-    pub(crate) requested: SystemTime,
+    pub(crate) requested: Turn,
     /// Whether others who ask are given it while it still comes.
     pub(crate) shared: bool,
 }
@@ -117,7 +117,7 @@ impl Head {
         meta.extensions_mut().insert(Notes {
             freshness: written.freshness,
             filing: filing.clone(),
-            requested: written.freshness.received,
+            requested: Turn::now(),
             shared: true,
         });
         Self::new(&meta)
@@ -300,7 +300,7 @@ pub(super) mod tests {
         meta.extensions_mut().insert(Notes {
             freshness,
             filing: Filing::default(),
-            requested: at,
+            requested: Turn::now(),
             shared: true,
         });
         meta

@@ -11,8 +11,11 @@ use std::{
 };
 
 use aws_lc_rs::digest;
-use edgeway_sdk::template::Source;
-use http::HeaderMap;
+use edgeway_sdk::{Identity, template::Source};
+use http::{
+    HeaderMap,
+    header::{AUTHORIZATION, COOKIE, FORWARDED},
+};
 use percent_encoding::percent_decode_str;
 use smallvec::SmallVec;
 use xxhash_rust::xxh3::xxh3_128_with_seed;
@@ -34,9 +37,10 @@ pub(crate) struct Parts<'a> {
     pub(crate) scheme: &'a str,
     /// Lower case, without a port.
     pub(crate) host: &'a str,
-    /// What follows the host in `Host`, and what a trusted proxy says of the host: applications make links of
-    /// both.
-    pub(crate) told: [&'a [u8]; 2],
+    /// `Host` as it was sent, where that has more than the host: applications make links of it.
+    pub(crate) told: &'a [u8],
+    /// The headers in which a trusted proxy says how the request has come, and sometimes who sends it.
+    pub(crate) way: Option<&'a HeaderMap>,
     /// What the route says of its cache: what was stored by other rules is not for these.
     pub(crate) seal: u64,
     /// The upstream, where the request chooses among several.
@@ -64,9 +68,8 @@ impl Name {
             framed(&mut bytes, part.as_bytes());
         }
         bytes.extend_from_slice(&parts.seal.to_be_bytes());
-        for part in parts.told {
-            framed(&mut bytes, part);
-        }
+        framed(&mut bytes, parts.told);
+        framed(&mut bytes, &parts.way.map(way).unwrap_or_default());
         let host = framed(&mut bytes, parts.host.as_bytes());
         let sent = framed(&mut bytes, parts.path.as_bytes());
         // Purges go by the path that all spellings share.
@@ -170,19 +173,100 @@ pub(crate) fn variant(
         told.extend_from_slice(&length(value.as_bytes()));
         told.extend_from_slice(value.as_bytes());
     }
-    let headers = &request.source().0.headers;
+    let (head, exchange) = request.source();
+    let headers = &head.headers;
+    if rule.headers.contains(&AUTHORIZATION) {
+        caller(exchange.values.get::<Identity>(), &mut told);
+    }
     // Whole, where a value as text is the first line at most.
     Vary::Names(rule.headers.iter().cloned().collect()).write(headers, &mut told);
+    for name in &rule.cookies {
+        cookies(headers, name, &mut told);
+    }
+    for path in &rule.claims {
+        let claim = exchange.values.get::<Identity>();
+        let claim = claim.and_then(|identity| identity.claim(path)?.to_string().into());
+        text(claim.as_deref(), &mut told);
+    }
     vary.write(headers, &mut told);
     let digest = digest::digest(&digest::SHA256, &told);
     digest.as_ref().first_chunk().copied()
 }
 
+/// All that the way of a request is told by, but for addresses and the scheme: applications get these from us.
+fn way(headers: &HeaderMap) -> SmallVec<[u8; 128]> {
+    let tells = |name: &&str| {
+        let rest = name.strip_prefix("x-forwarded-");
+        rest.is_some_and(|rest| !matches!(rest, "for" | "proto"))
+    };
+    let names = headers.keys().map(|name| name.as_str());
+    let mut names: SmallVec<[&str; 4]> = names.filter(tells).collect();
+    names.sort_unstable();
+    let mut bytes = SmallVec::new();
+    for name in names {
+        for line in headers.get_all(name) {
+            framed(&mut bytes, name.as_bytes());
+            framed(&mut bytes, line.as_bytes());
+        }
+    }
+    for line in headers.get_all(FORWARDED) {
+        let pairs = line.as_bytes().split(|byte| b",;".contains(byte));
+        let pairs = pairs.map(<[u8]>::trim_ascii);
+        for pair in pairs.filter(|pair| !is_address(pair)) {
+            framed(&mut bytes, pair);
+        }
+    }
+    bytes
+}
+
+/// Whether this is `for=` or `by=` of `Forwarded`.
+fn is_address(pair: &[u8]) -> bool {
+    let name = pair.split(|byte| *byte == b'=').next().unwrap_or_default();
+    name.eq_ignore_ascii_case(b"for") || name.eq_ignore_ascii_case(b"by")
+}
+
+/// Adds whom a filter has recognised. It may have been by something else than `Authorization`, or that may be
+/// gone by now; then applications are told nothing but what is added here.
+fn caller(identity: Option<&Identity>, told: &mut Vec<u8>) {
+    let claims = identity.and_then(|identity| serde_json::to_string(identity.claims()).ok());
+    text(identity.map(Identity::subject), told);
+    text(claims.as_deref(), told);
+}
+
+/// Adds a text. That there is none is something else than an empty one.
+fn text(text: Option<&str>, told: &mut Vec<u8>) {
+    let Some(text) = text else {
+        told.extend_from_slice(&u32::MAX.to_be_bytes());
+        return;
+    };
+    told.extend_from_slice(&length(text.as_bytes()));
+    told.extend_from_slice(text.as_bytes());
+}
+
+/// Adds all cookies of a name, and how many there are.
+fn cookies(headers: &HeaderMap, name: &str, told: &mut Vec<u8>) {
+    let pairs = headers.get_all(COOKIE).iter();
+    let pairs = pairs.flat_map(|line| line.as_bytes().split(|byte| *byte == b';'));
+    let named = pairs.map(<[u8]>::trim_ascii).filter(|pair| {
+        let rest = pair.strip_prefix(name.as_bytes());
+        rest.is_some_and(|rest| rest.trim_ascii_start().starts_with(b"="))
+    });
+    let mut count: u32 = 0;
+    for pair in named {
+        told.extend_from_slice(&length(pair));
+        told.extend_from_slice(pair);
+        count += 1;
+    }
+    told.extend_from_slice(&count.to_be_bytes());
+}
+
 /// Adds a part, with its length before it, so that no part can pass for two. Tells where it is.
 fn framed(bytes: &mut SmallVec<[u8; 128]>, part: &[u8]) -> std::ops::Range<u32> {
-    bytes.extend_from_slice(&length(part));
+    bytes.extend(length(part));
     let start = bytes.len();
-    bytes.extend_from_slice(part);
+    if !part.is_empty() {
+        bytes.extend_from_slice(part);
+    }
     // A request head is far smaller than what four bytes can count.
     start as u32..bytes.len() as u32
 }
@@ -198,7 +282,9 @@ fn query(bytes: &mut SmallVec<[u8; 128]>, query: Option<&str>, rule: &QueryRule)
     };
     let keeps = |parameter: &&str| match rule {
         QueryRule::AsSent | QueryRule::Sorted => true,
-        QueryRule::Only(names) => is_among(parameter, names),
+        // What an application might take for one that matters does.
+        _ if parameter.contains(';') => true,
+        QueryRule::Only(names) => resembles(parameter, names),
         QueryRule::Without(names) => !is_among(parameter, names),
         QueryRule::Nothing => false,
     };
@@ -207,10 +293,23 @@ fn query(bytes: &mut SmallVec<[u8; 128]>, query: Option<&str>, rule: &QueryRule)
         return;
     }
     let mut parameters: SmallVec<[&str; 16]> = query.split('&').filter(keeps).collect();
-    parameters.sort_by_key(|parameter| name(parameter));
+    // Such as an application may take for the same stay in their order, which may matter to it.
+    if parameters.iter().all(|parameter| is_plain(parameter)) {
+        parameters.sort_by(|one, other| lower(name(one)).cmp(lower(name(other))));
+    }
     for parameter in parameters {
         framed(bytes, parameter.as_bytes());
     }
+}
+
+/// Whether a parameter has one name only, to every application.
+fn is_plain(parameter: &str) -> bool {
+    let plain = |byte: u8| byte.is_ascii_alphanumeric() || matches!(byte, b'_' | b'-');
+    !parameter.contains(';') && name(parameter).bytes().all(plain)
+}
+
+fn lower(name: &str) -> impl Iterator<Item = u8> {
+    name.bytes().map(|byte| byte.to_ascii_lowercase())
 }
 
 /// Whether a parameter has one of these names, however its letters are encoded.
@@ -222,6 +321,20 @@ fn is_among(parameter: &str, names: &[Box<str>]) -> bool {
     let spaced = name.replace('+', " ");
     let decoded = percent_decode_str(&spaced);
     names.iter().any(|known| decoded.clone().eq(known.bytes()))
+}
+
+/// Whether some application might take a parameter for one of these: there are those that forget spaces before
+/// a name, and read `page[]` or `page[x]` as `page`.
+fn resembles(parameter: &str, names: &[Box<str>]) -> bool {
+    let name = name(parameter);
+    if is_among(parameter, names) {
+        return true;
+    }
+    let spaced = name.replace('+', " ");
+    let decoded = percent_decode_str(&spaced).decode_utf8_lossy();
+    let plain = decoded.split(['[', '\0']).next().unwrap_or_default().trim();
+    let same = |known: &str| known.trim_end_matches("[]").eq_ignore_ascii_case(plain);
+    names.iter().any(|known| same(known))
 }
 
 fn name(parameter: &str) -> &str {
@@ -242,7 +355,8 @@ mod tests {
         route: "/",
         scheme: "http",
         host: "example.com",
-        told: [b"", b""],
+        told: b"",
+        way: None,
         seal: 0,
         upstream: "",
         path: "/a",
@@ -297,11 +411,7 @@ mod tests {
                 ..PARTS
             },
             Parts {
-                told: [b":81", b""],
-                ..PARTS
-            },
-            Parts {
-                told: [b"", b":81"],
+                told: b"example.com:81",
                 ..PARTS
             },
             Parts { seal: 1, ..PARTS },
@@ -401,14 +511,14 @@ mod tests {
     fn headers_of_the_key_count_whole_whatever_is_in_them() {
         let rule = KeyRule {
             by: ["{header.authorization}".parse().unwrap()].into(),
-            headers: [http::header::AUTHORIZATION].into(),
+            headers: [AUTHORIZATION].into(),
             ..KeyRule::default()
         };
         let of = |lines: &[&[u8]]| {
             let (mut request, exchange) = request(&[]);
             for line in lines {
                 let line = http::HeaderValue::from_bytes(line).unwrap();
-                request.headers.append(http::header::AUTHORIZATION, line);
+                request.headers.append(AUTHORIZATION, line);
             }
             variant(&(&request, &exchange), &HeaderMap::new(), &rule)
         };
@@ -422,6 +532,166 @@ mod tests {
         for (place, one) in all.iter().enumerate() {
             assert!(!all[..place].contains(one), "{place}");
         }
+    }
+
+    #[test]
+    fn what_a_trusted_proxy_says_of_the_way_counts_but_for_addresses() {
+        let of = |lines: &[(&'static str, &'static str)]| {
+            let (request, _) = request(lines);
+            let way = Some(&request.headers);
+            let parts = Parts { way, ..PARTS };
+            Name::of(&parts, &QueryRule::AsSent).hash()
+        };
+        let all = [
+            of(&[]),
+            of(&[("x-forwarded-host", "a")]),
+            of(&[("x-forwarded-host", "a"), ("x-forwarded-host", "b")]),
+            of(&[("x-forwarded-host", "b"), ("x-forwarded-host", "a")]),
+            of(&[("x-forwarded-port", "a")]),
+            of(&[("x-forwarded-user", "a")]),
+            of(&[("forwarded", "host=a")]),
+            of(&[("forwarded", "proto=a")]),
+        ];
+        for (place, one) in all.iter().enumerate() {
+            assert!(!all[..place].contains(one), "{place}");
+        }
+        for addresses in [
+            ("x-forwarded-for", "192.0.2.1"),
+            ("x-forwarded-proto", "https"),
+            ("forwarded", "for=192.0.2.1;BY=_a"),
+            ("x-real-ip", "192.0.2.1"),
+        ] {
+            assert_eq!(of(&[addresses]), all[0], "{addresses:?}");
+        }
+        let one = [("x-forwarded-port", "1"), ("x-forwarded-host", "a")];
+        let other = [one[1], one[0]];
+        assert_eq!(of(&one), of(&other));
+    }
+
+    #[test]
+    fn a_key_by_authorization_has_whom_a_filter_has_recognised() {
+        let rule = KeyRule {
+            headers: [AUTHORIZATION].into(),
+            ..KeyRule::default()
+        };
+        let rule = KeyRule {
+            by: ["{header.authorization}".parse().unwrap()].into(),
+            ..rule
+        };
+        let of = |identity: Option<(&str, &str)>| {
+            let (request, mut exchange) = request(&[]);
+            if let Some((subject, role)) = identity {
+                let claims = [("role".to_owned(), role.into())].into_iter().collect();
+                let identity = Identity::with_claims(subject, std::sync::Arc::new(claims));
+                exchange.values.insert(identity);
+            }
+            variant(&(&request, &exchange), &HeaderMap::new(), &rule)
+        };
+        let all = [None, Some(("", "")), Some(("a", "")), Some(("a", "b"))];
+        let all = all.map(of);
+        for (place, one) in all.iter().enumerate() {
+            assert!(!all[..place].contains(one), "{place}");
+        }
+        assert_eq!(of(Some(("a", "b"))), all[3]);
+    }
+
+    #[test]
+    fn parameters_are_sorted_only_if_all_applications_tell_them_apart() {
+        let sorted = QueryRule::Sorted;
+        for (one, other) in [
+            ("a=1&%61=2", "%61=2&a=1"),
+            ("a[]=1&a=2", "a=2&a[]=1"),
+            ("A=1&a=2", "a=2&A=1"),
+            ("b=1;a=1&a=2", "a=2&b=1;a=1"),
+        ] {
+            assert_ne!(
+                name(Some(one), &sorted),
+                name(Some(other), &sorted),
+                "{one}"
+            );
+        }
+        assert_eq!(
+            name(Some("B=1&a=2"), &sorted),
+            name(Some("a=2&B=1"), &sorted)
+        );
+    }
+
+    #[test]
+    fn a_parameter_that_some_application_takes_for_one_that_matters_does() {
+        let only = QueryRule::Only(["page".into()].into());
+        let without = QueryRule::Without(["utm".into()].into());
+        for parameter in [
+            "x;page=2",
+            "%20page=2",
+            "+page=2",
+            "page[]=2",
+            "page%5Ba%5D=2",
+            "PAGE=2",
+        ] {
+            assert_ne!(
+                name(Some(parameter), &only),
+                name(Some("x=1"), &only),
+                "{parameter}"
+            );
+        }
+        assert_ne!(
+            name(Some("utm=1;page=2"), &without),
+            name(Some("utm=1"), &without)
+        );
+        for parameter in ["pages=2", "mypage=2", "x=page"] {
+            assert_eq!(
+                name(Some(parameter), &only),
+                name(Some("x=1"), &only),
+                "{parameter}"
+            );
+        }
+    }
+
+    #[test]
+    fn all_cookies_of_a_name_count_and_no_others() {
+        let rule = KeyRule {
+            by: ["{cookie.a}".parse().unwrap()].into(),
+            cookies: ["a".into()].into(),
+            ..KeyRule::default()
+        };
+        let wanted = |cookie: &'static str| {
+            let (request, exchange) = request(&[("cookie", cookie)]);
+            variant(&(&request, &exchange), &HeaderMap::new(), &rule)
+        };
+        assert_ne!(wanted("a=1"), wanted("a=2"));
+        assert_ne!(wanted("a=1"), wanted("a=1; a=2"));
+        assert_ne!(wanted("a=1; a=2"), wanted("a=1; a=3"));
+        assert_ne!(wanted("b=1"), wanted("a="));
+        assert_eq!(wanted("a=1"), wanted("ab=2; a=1;b=3"));
+    }
+
+    #[test]
+    fn claims_count_as_they_are_whatever_they_are() {
+        let rule = KeyRule {
+            by: ["{claim.org}".parse().unwrap()].into(),
+            claims: ["org".into()].into(),
+            ..KeyRule::default()
+        };
+        let wanted = |claims: serde_json::Value| {
+            let (request, mut exchange) = request(&[]);
+            let claims = claims.as_object().cloned().unwrap_or_default();
+            let identity = Identity::with_claims("ann", std::sync::Arc::new(claims));
+            exchange.values.insert(identity);
+            variant(&(&request, &exchange), &HeaderMap::new(), &rule)
+        };
+        let all = [
+            wanted(serde_json::json!({})),
+            wanted(serde_json::json!({ "org": "" })),
+            wanted(serde_json::json!({ "org": { "id": 1 } })),
+            wanted(serde_json::json!({ "org": { "id": 2 } })),
+            wanted(serde_json::json!({ "org": ["a", "b"] })),
+            wanted(serde_json::json!({ "org": ["a,b"] })),
+        ];
+        for (place, one) in all.iter().enumerate() {
+            assert!(!all[..place].contains(one), "{place}");
+        }
+        let other = serde_json::json!({ "org": "", "sub": "bob" });
+        assert_eq!(wanted(other), all[1]);
     }
 
     #[test]

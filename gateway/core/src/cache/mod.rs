@@ -16,7 +16,7 @@ mod lock;
 pub(crate) mod memory;
 pub(crate) mod plan;
 pub(crate) mod policy;
-mod purges;
+pub(crate) mod purges;
 mod second;
 pub(crate) mod storage;
 pub(crate) mod time;

@@ -65,6 +65,11 @@ pub(crate) struct KeyRule {
     /// The headers among these values. A template has the first line of one, and that only if it is ASCII:
     /// the key needs all lines as they are.
     pub(crate) headers: Box<[HeaderName]>,
+    /// The cookies among them. A template has the first of a name, and applications may take the last: the key
+    /// needs all.
+    pub(crate) cookies: Box<[Box<str>]>,
+    /// The claims among them. A template has nothing of objects, and joins lists: the key needs them as they are.
+    pub(crate) claims: Box<[Box<str>]>,
 }
 
 /// Which part of a query belongs to the key.

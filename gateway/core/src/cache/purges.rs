@@ -6,14 +6,31 @@ use std::{
         Mutex, PoisonError,
         atomic::{AtomicU64, Ordering},
     },
-    time::{SystemTime, UNIX_EPOCH},
 };
 
 use super::memory::{Filing, Selection, Wanted};
 
-/// When something was purged. Names share places, so some responses are not stored for the sake of another.
+/// A point in the order of requests and purges, whatever clocks say: how many purges were before it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Turn(u64);
+
+impl Turn {
+    /// What is purged from now on is purged since.
+    pub(crate) fn now() -> Self {
+        Self(TURNS.load(Ordering::Acquire))
+    }
+
+    /// That of another purge.
+    fn next() -> Self {
+        Self(TURNS.fetch_add(1, Ordering::AcqRel) + 1)
+    }
+}
+
+/// The purges of all zones so far.
+static TURNS: AtomicU64 = AtomicU64::new(0);
+
+/// The last purges. Names share places, so some responses are not stored for the sake of another.
 pub(super) struct Purges {
-    /// Nanoseconds since 1970: what is asked for at once after a purge is not from before.
     names: [AtomicU64; PLACES],
     /// The last of the selections.
     last: AtomicU64,
@@ -22,9 +39,9 @@ pub(super) struct Purges {
 
 #[derive(Default)]
 struct Recent {
-    /// The oldest first, with the time.
+    /// The oldest first, with its turn.
     kept: VecDeque<(u64, Wanted)>,
-    /// When the last of those was that are not kept any more.
+    /// The last of those that are not kept any more.
     forgotten: u64,
 }
 
@@ -39,13 +56,14 @@ impl Default for Purges {
 }
 
 impl Purges {
-    pub(super) fn note_name(&self, name: u128, now: SystemTime) {
-        self.of(name).fetch_max(nanoseconds(now), Ordering::Relaxed);
+    pub(super) fn note_name(&self, name: u128) {
+        let Turn(turn) = Turn::next();
+        self.place(name).fetch_max(turn, Ordering::AcqRel);
     }
 
     /// Note them before going over what is stored, so that nothing passes between the two.
-    pub(super) fn note(&self, selections: &[Selection<'_>], now: SystemTime) {
-        let now = nanoseconds(now);
+    pub(super) fn note(&self, selections: &[Selection<'_>]) {
+        let Turn(turn) = Turn::next();
         {
             let recent = &mut *self
                 .selections
@@ -53,45 +71,38 @@ impl Purges {
                 .unwrap_or_else(PoisonError::into_inner);
             for selection in selections {
                 if recent.kept.len() == KEPT
-                    && let Some((time, _)) = recent.kept.pop_front()
+                    && let Some((turn, _)) = recent.kept.pop_front()
                 {
-                    recent.forgotten = recent.forgotten.max(time);
+                    recent.forgotten = recent.forgotten.max(turn);
                 }
-                recent.kept.push_back((now, Wanted::from(*selection)));
+                recent.kept.push_back((turn, Wanted::from(*selection)));
             }
         }
-        self.last.fetch_max(now, Ordering::Relaxed);
+        self.last.fetch_max(turn, Ordering::AcqRel);
     }
 
-    /// Whether an object was purged at that time or since. `hash` is that of its name.
-    pub(super) fn since(&self, hash: u128, name: &[u8], filing: &Filing, time: SystemTime) -> bool {
-        let time = nanoseconds(time);
-        if self.of(hash).load(Ordering::Relaxed) >= time {
+    /// Whether an object was purged since. `hash` is that of its name.
+    pub(super) fn since(&self, hash: u128, name: &[u8], filing: &Filing, turn: Turn) -> bool {
+        let Turn(turn) = turn;
+        if self.place(hash).load(Ordering::Acquire) > turn {
             return true;
         }
         // Mostly there has been no purge in the time of a fetch, and nobody takes the lock.
-        if self.last.load(Ordering::Relaxed) < time {
+        if self.last.load(Ordering::Acquire) <= turn {
             return false;
         }
         let recent = &*self
             .selections
             .lock()
             .unwrap_or_else(PoisonError::into_inner);
-        let is_for = |(when, wanted): &(u64, Wanted)| {
-            *when >= time && wanted.selection().means(name, filing)
-        };
-        recent.forgotten >= time || recent.kept.iter().any(is_for)
+        let is_for =
+            |(when, wanted): &(u64, Wanted)| *when > turn && wanted.selection().means(name, filing);
+        recent.forgotten > turn || recent.kept.iter().any(is_for)
     }
 
-    fn of(&self, name: u128) -> &AtomicU64 {
+    fn place(&self, name: u128) -> &AtomicU64 {
         &self.names[name as usize % PLACES]
     }
-}
-
-/// Since 1970.
-fn nanoseconds(time: SystemTime) -> u64 {
-    let since = time.duration_since(UNIX_EPOCH).unwrap_or_default();
-    u64::try_from(since.as_nanos()).unwrap_or(u64::MAX)
 }
 
 /// Others than the names of one busy form share a place seldom.
@@ -101,52 +112,51 @@ const KEPT: usize = 512;
 
 #[cfg(test)]
 mod tests {
-    use std::time::Duration;
-
     use super::*;
 
-    fn at(nanoseconds: u64) -> SystemTime {
-        UNIX_EPOCH + Duration::from_nanos(nanoseconds)
-    }
-
     /// Whether what is filed under the host `a` and this tag was purged since.
-    fn since(purges: &Purges, tag: &str, time: u64) -> bool {
+    fn since(purges: &Purges, tag: &str, turn: Turn) -> bool {
         let filing = Filing {
             host: 0..1,
             path: 1..2,
             tags: tag.into(),
         };
-        purges.since(7, b"a/", &filing, at(time))
+        purges.since(7, b"a/", &filing, turn)
     }
 
     #[test]
     fn only_what_is_meant_and_was_asked_for_before_is_purged() {
         let purges = Purges::default();
-        assert!(!since(&purges, "tag", 1));
-        purges.note(&[Selection::Host(b"b"), Selection::Tag("tag")], at(5));
-        assert!(since(&purges, "tag", 4) && since(&purges, "tag", 5));
-        assert!(!since(&purges, "tag", 6) && !since(&purges, "gat", 4));
-        purges.note(&[Selection::Tag("gat")], at(8));
-        assert!(since(&purges, "gat", 6) && !since(&purges, "tag", 6));
+        let before = Turn::now();
+        assert!(!since(&purges, "tag", before));
+        purges.note(&[Selection::Host(b"b"), Selection::Tag("tag")]);
+        let between = Turn::now();
+        assert!(since(&purges, "tag", before) && !since(&purges, "tag", between));
+        assert!(!since(&purges, "gat", before));
+        purges.note(&[Selection::Tag("gat")]);
+        assert!(since(&purges, "gat", between) && !since(&purges, "tag", between));
+        assert!(!since(&purges, "gat", Turn::now()));
     }
 
     #[test]
     fn a_name_is_purged_alone() {
         let purges = Purges::default();
-        purges.note_name(8, at(5));
-        assert!(!since(&purges, "", 5));
-        purges.note_name(7, at(5));
-        assert!(since(&purges, "", 5) && !since(&purges, "", 6));
+        let before = Turn::now();
+        purges.note_name(8);
+        assert!(!since(&purges, "", before));
+        purges.note_name(7);
+        assert!(since(&purges, "", before) && !since(&purges, "", Turn::now()));
     }
 
     #[test]
     fn when_too_many_purges_were_made_to_be_remembered_all_counts_as_purged() {
         let purges = Purges::default();
-        purges.note(&[Selection::Tag("first")], at(5));
-        let others = [Selection::Tag("other"); KEPT - 1];
-        purges.note(&others, at(9));
-        assert!(!since(&purges, "tag", 5));
-        purges.note(&[Selection::Tag("other")], at(9));
-        assert!(since(&purges, "tag", 5) && !since(&purges, "tag", 6));
+        let before = Turn::now();
+        purges.note(&[Selection::Tag("first")]);
+        let between = Turn::now();
+        purges.note(&[Selection::Tag("other"); KEPT - 1]);
+        assert!(!since(&purges, "tag", before));
+        purges.note(&[Selection::Tag("other")]);
+        assert!(since(&purges, "tag", before) && !since(&purges, "tag", between));
     }
 }

@@ -18,6 +18,7 @@ use super::{
     head::Head,
     key::{Name, Variant, hash_of},
     memory::{Draft, Filing, Key, Object, Purge, Selection},
+    purges::Turn,
     time::seconds,
     zone::{DiskSpec, Found, Zone},
 };
@@ -69,7 +70,7 @@ impl Zone {
 
     /// Writes what has just been stored behind it, or if that is not worth it, has the disk forget what was
     /// there before. `requested` is when the response was asked for. Never waits.
-    pub(super) fn keep(&self, name: u128, stored: &Object<Head>, requested: SystemTime) {
+    pub(super) fn keep(&self, name: u128, stored: &Object<Head>, requested: Turn) {
         let second = self.second.load();
         let Some(second) = &*second else { return };
         let (key, now) = (stored.key(), SystemTime::now());
@@ -114,25 +115,26 @@ impl Zone {
     }
 
     async fn raise_one(&self, disk: &Disk, name: &Name, variant: Option<&Variant>) -> bool {
-        let (key, now) = (name.key(variant), SystemTime::now());
+        let (key, now, turn) = (name.key(variant), SystemTime::now(), Turn::now());
         let Some(found) = disk.find(&key, seconds(now)).await else {
             return false;
         };
-        let raised = self.take(key, name.hash(), &found, now);
+        let raised = self.take(key, name.hash(), &found, turn);
         if let Err(error) = &raised {
             debug!("not raised from the disk: reason={error}");
         }
         raised.unwrap_or(false)
     }
 
-    /// Stores in memory what was looked for on the disk since `now`.
+    /// Stores in memory what was looked for on the disk in that turn.
     fn take(
         &self,
         key: Key<'_>,
         name: u128,
         found: &OnDisk,
-        now: SystemTime,
+        looked: Turn,
     ) -> pingora::Result<bool> {
+        let now = SystemTime::now();
         let head = Head::from_disk(&found.head, &found.filing)?;
         let draft = Draft {
             key,
@@ -149,7 +151,7 @@ impl Zone {
             writer.object().mark_stale(since);
         }
         // Purges from here on meet the writer.
-        if self.is_purged(name, key.name, &found.filing, now) {
+        if self.is_purged(name, key.name, &found.filing, looked) {
             return Ok(false);
         }
         for piece in &found.body {

@@ -15,7 +15,7 @@ use bytes::Bytes;
 use pingora::{
     Error, ErrorType, Result,
     cache::{
-        CacheKey, CacheMeta, HitHandler, MissHandler, PurgeType, Storage,
+        CacheKey, CacheMeta, HitHandler, MissHandler, NoCacheReason, PurgeType, Storage,
         key::{CacheHashKey, CompactCacheKey, HashBinary},
         storage::{
             HandleHit, HandleMiss, MissFinishType, PurgeOutcome, PurgeTarget,
@@ -25,12 +25,15 @@ use pingora::{
     },
 };
 
-use super::zone::Zone;
+use tokio::time::Instant;
+
+use super::zone::{LONGEST_FETCH, Zone};
 use super::{
     head::{Head, Notes},
     key::of_variant,
     memory::{Broken, Draft, Filing, Key, Object, Purge, Reader, Refused, Update, Writer},
     policy::freshness::Freshness,
+    purges::Turn,
     time::{milliseconds, seconds},
 };
 
@@ -67,9 +70,10 @@ impl Storage for Zone {
         let meta = meta(&object)?;
         // No reader: the body is going to others only, who are further on already. That is a miss.
         let reader = Reader::new(object);
-        Ok(reader.map(|reader| (meta, Box::new(Hit(reader)) as HitHandler)))
+        Ok(reader.map(|reader| (meta, Box::new(Hit::new(reader)) as HitHandler)))
     }
 
+    /// For the request that writes. It writes to its client by turns only, so there is no waiting for it.
     async fn lookup_streaming_write(
         &'static self,
         key: &CacheKey,
@@ -85,7 +89,10 @@ impl Storage for Zone {
         };
         let meta = meta(&object)?;
         let reader = Reader::new(object);
-        Ok(reader.map(|reader| (meta, Box::new(Hit(reader)) as HitHandler)))
+        Ok(reader.map(|reader| {
+            reader.excuse(true);
+            (meta, Box::new(Hit::new(reader)) as HitHandler)
+        }))
     }
 
     async fn get_miss_handler(
@@ -96,15 +103,14 @@ impl Storage for Zone {
     ) -> Result<MissHandler> {
         let head = Head::new(meta)?;
         let purged = self.purged_since(key, meta);
+        let notes = meta.extensions().get::<Notes>();
+        let shared = notes.is_none_or(|notes| notes.shared);
         let draft = Draft {
             key: self::key(key),
             head_size: head.size(),
             expires: head.expires(),
             filing: filing(meta).unwrap_or_default(),
-            shared: meta
-                .extensions()
-                .get::<Notes>()
-                .is_none_or(|notes| notes.shared),
+            shared,
             head,
         };
         let length = draft.head.content_length();
@@ -119,6 +125,8 @@ impl Storage for Zone {
             zone: self,
             name: u128::from_ne_bytes(key.primary_bin()),
             requested: requested(meta),
+            begun: Instant::now(),
+            shared,
             writer,
             tag,
         }))
@@ -219,9 +227,9 @@ fn filing(meta: &CacheMeta) -> Option<Filing> {
 }
 
 /// When a response was asked for.
-fn requested(meta: &CacheMeta) -> SystemTime {
+fn requested(meta: &CacheMeta) -> Turn {
     let notes = meta.extensions().get::<Notes>();
-    notes.map_or(UNIX_EPOCH, |notes| notes.requested)
+    notes.map_or_else(Turn::now, |notes| notes.requested)
 }
 
 /// How fresh an object is, where a purge may have it be stale.
@@ -244,18 +252,36 @@ pub(crate) fn meta(object: &Object<Head>) -> Result<CacheMeta> {
 }
 
 /// A stored response that is about to be read.
-pub(crate) struct Hit(Reader<Head>);
+pub(crate) struct Hit {
+    object: Arc<Object<Head>>,
+    reader: Option<Reader<Head>>,
+}
 
 impl Hit {
+    fn new(reader: Reader<Head>) -> Self {
+        Self {
+            object: Arc::clone(reader.object()),
+            reader: Some(reader),
+        }
+    }
+
     pub(crate) fn object(&self) -> &Arc<Object<Head>> {
-        self.0.object()
+        &self.object
+    }
+
+    /// Its reader, for somebody else. There is no body here any more.
+    pub(crate) fn take(&mut self) -> Option<Reader<Head>> {
+        self.reader.take()
     }
 }
 
 #[async_trait]
 impl HandleHit for Hit {
     async fn read_body(&mut self) -> Result<Option<Bytes>> {
-        self.0.read().await.map_err(|broken| {
+        let Some(reader) = &mut self.reader else {
+            return Ok(None);
+        };
+        reader.read().await.map_err(|broken| {
             let why = match broken {
                 Broken::Aborted => "the fetch of this body was broken off",
                 Broken::Lagged => "too slow for a body that is not stored",
@@ -278,14 +304,16 @@ impl HandleHit for Hit {
     }
 
     fn seek(&mut self, start: usize, end: Option<usize>) -> Result<()> {
-        if self.0.seek(start as u64, end.map(|end| end as u64)) {
+        let end = end.map(|end| end as u64);
+        let moved = |reader: &mut Reader<Head>| reader.seek(start as u64, end);
+        if self.reader.as_mut().is_none_or(moved) {
             return Ok(());
         }
         Error::e_explain(ErrorType::InternalError, "no such range in the body")
     }
 
     fn get_eviction_weight(&self) -> usize {
-        self.0.object().size()
+        self.object.size()
     }
 
     fn as_any(&self) -> &(dyn Any + Send + Sync) {
@@ -302,15 +330,47 @@ struct Miss {
     zone: &'static Zone,
     /// The hash of the name.
     name: u128,
-    requested: SystemTime,
+    requested: Turn,
+    begun: Instant,
+    /// Whether it is a request of clients, and not one that is to take the place of something stored.
+    shared: bool,
     writer: Writer<'static, Head>,
     tag: U64WriteId,
+}
+
+impl Miss {
+    /// Whether nobody has a use for the rest of the body but the store, and that for long.
+    fn is_abandoned(&self) -> bool {
+        match self.shared {
+            true => self.writer.alone() > ABANDONED,
+            false => self.begun.elapsed() > LONGEST_FETCH,
+        }
+    }
+
+    /// Has the next request for a page that has turned out too large not share it with others.
+    fn remember(&self) {
+        let mut key = CacheKey::new("", "");
+        key.set_primary_bin_override(self.name.to_ne_bytes());
+        let predictor = self.zone.predictor();
+        predictor.mark_uncacheable(&key, NoCacheReason::Custom(TOO_LARGE));
+    }
 }
 
 #[async_trait]
 impl HandleMiss for Miss {
     async fn write_body(&mut self, data: Bytes, eof: bool) -> Result<()> {
-        self.writer.write(data, eof).map_err(refused)
+        if self.is_abandoned() {
+            return Err(refused(Refused::Unwanted));
+        }
+        let known = self.writer.is_too_large();
+        self.writer.write(data, eof).map_err(refused)?;
+        if !known && self.writer.is_too_large() {
+            self.remember();
+        }
+        if !eof {
+            self.writer.room().await;
+        }
+        Ok(())
     }
 
     async fn finish(self: Box<Self>) -> Result<MissFinishType> {
@@ -330,11 +390,16 @@ impl HandleMiss for Miss {
 
 fn refused(refused: Refused) -> Box<Error> {
     let why = match refused {
-        Refused::Unwanted => "the body is not stored, and nobody reads it",
+        Refused::Unwanted => "nobody reads the body, and it is not stored or takes too long",
         Refused::Length => "the body is not as long as its head says",
     };
     Error::explain(ErrorType::WriteError, why)
 }
+
+/// Why a response is not stored that is larger than may be.
+pub(crate) const TOO_LARGE: &str = "too-large";
+/// After this time without a reader a fetch ends.
+const ABANDONED: Duration = Duration::from_secs(10);
 
 #[cfg(test)]
 mod tests {

@@ -24,7 +24,7 @@ use super::{
     lock::FetchLock,
     memory::{Filing, Limits, Object, Purge, Selection, Store},
     policy::storable::Reason,
-    purges::Purges,
+    purges::{Purges, Turn},
     second::Second,
     time::seconds,
 };
@@ -206,13 +206,13 @@ impl Zone {
 
     /// Purges all variants of a name. Tells whether there were any.
     pub(crate) fn purge_name(&self, name: u128, purge: Purge) -> bool {
-        self.purges.note_name(name, SystemTime::now());
+        self.purges.note_name(name);
         self.purge_key(name, purge)
     }
 
     /// Purges all that any of the selections means. It takes a while: not for a thread on which others wait.
     pub(crate) fn purge_all_of(&self, selections: &[Selection<'_>], purge: Purge) -> Purged {
-        self.purges.note(selections, SystemTime::now());
+        self.purges.note(selections);
         Purged {
             on_disk: self.purge_disk(selections, purge),
             in_memory: self.store.purge(selections, purge),
@@ -231,14 +231,14 @@ impl Zone {
         }
     }
 
-    /// Whether what was asked for at that time was purged since: the response may be from before. `hash` is
+    /// Whether what was asked for in that turn was purged since: the response may be from before. `hash` is
     /// that of the name.
     pub(super) fn is_purged(
         &self,
         hash: u128,
         name: &[u8],
         filing: &Filing,
-        requested: SystemTime,
+        requested: Turn,
     ) -> bool {
         self.purges.since(hash, name, filing, requested)
     }

@@ -3,13 +3,13 @@
 use edgeway_sdk::{Origin, Reply, message::is_framing};
 use http::{
     HeaderName, Method, StatusCode, Version,
-    header::{CONNECTION, CONTENT_LENGTH, TRAILER, TRANSFER_ENCODING},
+    header::{CONNECTION, RANGE, TRAILER, TRANSFER_ENCODING},
 };
-use pingora::{Error, ErrorType, Result, http::ResponseHeader};
-use pingora_proxy::Session;
+use pingora::{Error, ErrorType, Result, cache::CachePhase, http::ResponseHeader};
+use pingora_proxy::{RangeType, Session};
 use smallvec::SmallVec;
 
-use super::{attempt, cache, chain, ctx::Ctx, session, upload};
+use super::{attempt, body, cache, chain, ctx::Ctx, reply, session, upload};
 
 const HOP_BY_HOP: [HeaderName; 5] = [
     HeaderName::from_static("keep-alive"),
@@ -38,6 +38,12 @@ pub(super) fn arrived(
             response.status.as_u16(),
         )));
     }
+    if response.status == StatusCode::SWITCHING_PROTOCOLS
+        && let Some(tries) = &mut ctx.tries
+    {
+        // What may come together with the head is no piece of an answer any more, and takes its time.
+        tries.release();
+    }
     ctx.answered
         .get_or_insert_with(|| ctx.exchange.started.elapsed());
     if let Some(caching) = &mut ctx.caching {
@@ -55,8 +61,32 @@ pub(super) fn arrived(
     Ok(())
 }
 
-/// Takes the final head up the chain.
-pub(super) fn pass(
+/// Makes a response of the cache the part of it that a client asks for. If filters edit the body it is all of it:
+/// nothing would stand where the client looks for it, and what an edit is to hide may be in two parts.
+pub(super) fn range(
+    session: &mut Session,
+    response: &mut ResponseHeader,
+    ctx: &mut Ctx,
+) -> RangeType {
+    if !session.req_header().headers.contains_key(RANGE) {
+        return RangeType::None;
+    }
+    // With the head filters say whether they do.
+    let shown = show(session, response, ctx);
+    let whole = shown.is_err() || body::is_edited(ctx);
+    ctx.shown = Some(shown);
+    match whole {
+        true => RangeType::None,
+        false => cache::range(session, response, ctx),
+    }
+}
+
+/// Makes the final head the one that the client gets.
+///
+/// # Errors
+///
+/// A filter has refused it. If it is one of the cache the reply to that was sent.
+pub(super) async fn pass(
     session: &mut Session,
     response: &mut ResponseHeader,
     ctx: &mut Ctx,
@@ -64,6 +94,17 @@ pub(super) fn pass(
     if !is_final(response.status) {
         return Ok(());
     }
+    let finished = finish(session, response, ctx);
+    if finished.is_err() && serves_stored(session) {
+        // Pingora has a reply of its own to this, unless there is one.
+        let reply = ctx.verdict.take().unwrap_or_else(|| Reply::new(500));
+        session.set_keepalive(None);
+        reply::send(session, ctx, reply).await?;
+    }
+    finished
+}
+
+fn finish(session: &mut Session, response: &mut ResponseHeader, ctx: &mut Ctx) -> Result<()> {
     unchunk(session, response);
     upload::begun(session, response);
     if response.status != StatusCode::SWITCHING_PROTOCOLS && !session.is_body_done() {
@@ -74,20 +115,35 @@ pub(super) fn pass(
     if session.is_process_shutting_down() {
         session.set_keepalive(None);
     }
+    match ctx.shown.take() {
+        Some(shown) => shown?,
+        None => show(session, response, ctx)?,
+    }
+    cache::date(session, response, ctx);
+    if body::is_edited(ctx) {
+        return edit(session, response, ctx);
+    }
+    cache::deliver(session, response, ctx);
+    Ok(())
+}
+
+/// Takes the head up the chain.
+fn show(session: &mut Session, response: &mut ResponseHeader, ctx: &mut Ctx) -> Result<()> {
     ctx.origin = Origin::Upstream;
     cache::tell(session, response, ctx)?;
     // Not before it is stored: the session is this client's alone.
     if let (Origin::Upstream, Some(tries)) = (ctx.origin, &ctx.tries) {
         session::tell(response, tries, &ctx.exchange)?;
     }
-    if let Err(error) = chain::up(response, session.req_header(), ctx) {
-        return Err(ctx.refuse(Reply::from(error)));
-    }
-    cache::date(session, response, ctx);
-    if !ctx.exchange.response_edits.is_empty() {
-        reframe(session, response)?;
-    }
-    Ok(())
+    chain::up(response, session.req_header(), ctx).map_err(|error| ctx.refuse(Reply::from(error)))
+}
+
+/// Whether what is stored is served, although by Pingora.
+fn serves_stored(session: &Session) -> bool {
+    matches!(
+        session.cache.phase(),
+        CachePhase::Hit | CachePhase::Stale | CachePhase::StaleUpdating
+    )
 }
 
 /// HTTP/1.0 knows no chunks: the end of such a body is the end of the connection.
@@ -134,17 +190,34 @@ fn nominated(response: &ResponseHeader) -> SmallVec<[HeaderName; 2]> {
     names.filter(|name| !is_framing(name)).collect()
 }
 
-/// The length of an edited body is not known beforehand.
-fn reframe(session: &Session, response: &mut ResponseHeader) -> Result<()> {
+/// Has the body edited, if filters have asked for that. Its length is not known beforehand.
+///
+/// # Errors
+///
+/// It is a part of a body, which the endpoint has made: edited by itself it would not fit the others, and unedited
+/// it may show what an edit is to hide. Filters that want such a body remove `Range` from its request.
+fn edit(session: &mut Session, response: &mut ResponseHeader, ctx: &mut Ctx) -> Result<()> {
+    if !body::is_edited(ctx) || response.status == StatusCode::SWITCHING_PROTOCOLS {
+        return Ok(());
+    }
+    if response.status == StatusCode::PARTIAL_CONTENT {
+        ctx.exchange.response_edits.clear();
+        let reply = Reply::new(416).because("the body is edited, and this is a part of it");
+        return Err(ctx.refuse(reply));
+    }
+    body::reframe(response)?;
     let request = session.req_header();
     let bodyless = request.method == Method::HEAD
         || matches!(
             response.status,
             StatusCode::NO_CONTENT | StatusCode::NOT_MODIFIED
         );
-    response.remove_header(&CONTENT_LENGTH);
-    if bodyless || request.version != Version::HTTP_11 {
+    if bodyless {
         return Ok(());
     }
-    response.insert_header(TRANSFER_ENCODING, "chunked")
+    if request.version == Version::HTTP_11 {
+        response.insert_header(TRANSFER_ENCODING, "chunked")?;
+    }
+    body::edit_response(session, ctx);
+    Ok(())
 }

@@ -1,8 +1,20 @@
 //! Edits of bodies, piece by piece.
 
+use std::{any::Any, mem};
+
+use async_trait::async_trait;
 use bytes::Bytes;
 use edgeway_sdk::{BodyEdit, Reply};
-use pingora::{Error, ErrorType, Result};
+use http::{
+    HeaderMap, HeaderValue, Method,
+    header::{ACCEPT_RANGES, CONTENT_LENGTH, ETAG},
+};
+use pingora::{
+    Error, ErrorType, Result,
+    cache::CachePhase,
+    http::ResponseHeader,
+    modules::http::{HttpModule, HttpModuleBuilder, HttpModuleCtx, HttpModules, Module},
+};
 use pingora_proxy::Session;
 
 use super::{ctx::Ctx, upload};
@@ -31,36 +43,171 @@ pub(super) fn request(
     Ok(())
 }
 
+/// A piece of the response's body, as it comes from the endpoint.
+///
+/// # Errors
+///
+/// It was cut because its time is over: what has come is not stored, and the client sees that it is not whole.
+pub(super) fn arrived(session: &Session, end: bool, ctx: &mut Ctx) -> Result<()> {
+    let Some(tries) = &mut ctx.tries else {
+        return Ok(());
+    };
+    if session.was_upgraded() {
+        return Ok(());
+    }
+    if tries.is_cut() {
+        let why = "the time for the whole request is over";
+        return Err(Error::explain(ErrorType::ReadTimedout, why).into_up());
+    }
+    if end {
+        tries.release();
+    } else {
+        tries.heard();
+    }
+    Ok(())
+}
+
 /// A piece of the response's body, on its way to the client.
-pub(super) fn response(
-    session: &Session,
-    body: &mut Option<Bytes>,
-    end: bool,
-    ctx: &mut Ctx,
-) -> Result<()> {
+pub(super) fn response(session: &Session, body: &mut Option<Bytes>, end: bool) {
+    // For the cache Pingora asks for the body as well, and over HTTP/2 it would send it.
+    if session.req_header().method == Method::HEAD {
+        *body = None;
+    }
     if end {
         upload::answered(session);
     }
-    if let Some(tries) = &mut ctx.tries
-        && !session.was_upgraded()
-    {
-        if tries.is_cut() {
-            let why = "the time for the whole request is over";
-            return Err(Error::explain(ErrorType::ReadTimedout, why).into_up());
+}
+
+/// Whether filters edit the response's body.
+pub(super) fn is_edited(ctx: &Ctx) -> bool {
+    !ctx.exchange.response_edits.is_empty()
+}
+
+/// What is not true any more of a response whose body is edited: its length, what stands where in it, and that
+/// it is the endpoint's byte for byte.
+pub(super) fn reframe(head: &mut ResponseHeader) -> Result<()> {
+    head.remove_header(&CONTENT_LENGTH);
+    head.remove_header(&ACCEPT_RANGES);
+    match head.headers.get(ETAG).and_then(weak) {
+        Some(weak) => head.insert_header(ETAG, weak),
+        None => Ok(()),
+    }
+}
+
+/// The weak form of a strong tag (RFC 9110, 8.8.3).
+fn weak(tag: &HeaderValue) -> Option<HeaderValue> {
+    let strong = tag.as_bytes();
+    let weak = strong.starts_with(b"\"").then(|| [b"W/", strong].concat());
+    HeaderValue::from_bytes(&weak?).ok()
+}
+
+/// Has the body that follows pass the edits that filters have asked for.
+///
+/// Pingora does not tell [`ProxyHttp`](pingora_proxy::ProxyHttp) of the end of a body that comes out of its
+/// cache while it is stored, or that has trailers behind it; modules it does.
+pub(super) fn edit_response(session: &mut Session, ctx: &mut Ctx) {
+    let edits = mem::take(&mut ctx.exchange.response_edits);
+    let mut modules = HttpModules::new();
+    modules.add_module(Box::new(Unedited));
+    session.downstream_modules_ctx = modules.build_ctx();
+    let fetches = matches!(
+        session.cache.phase(),
+        CachePhase::Miss | CachePhase::Expired
+    );
+    if let Some(editing) = session.downstream_modules_ctx.get_mut::<Editing>() {
+        (editing.edits, editing.fetches) = (edits, fetches);
+    }
+}
+
+/// Ends the edits of the response's body. Tells what an error in them comes to, if there was one.
+pub(super) fn end_edits(session: &mut Session, ctx: &mut Ctx) -> Option<Reply> {
+    let editing = session.downstream_modules_ctx.get_mut::<Editing>()?;
+    let failed = editing.failed.take();
+    session.downstream_modules_ctx = HttpModuleCtx::empty();
+    let reply = Reply::from(failed?);
+    if let Some(reason) = reply.reason() {
+        ctx.exchange.reason = Some(reason.to_owned());
+    }
+    Some(reply)
+}
+
+/// The edits of a response's body, as a module of Pingora.
+#[derive(Default)]
+struct Editing {
+    edits: Vec<Box<dyn BodyEdit>>,
+    /// The body is fetched for the cache, and perhaps for others.
+    fetches: bool,
+    ended: bool,
+    failed: Option<edgeway_sdk::Error>,
+}
+
+impl Editing {
+    fn edit(&mut self, piece: Bytes, end: bool) -> Result<Bytes> {
+        if self.failed.is_none() && !self.ended {
+            match edit(&mut self.edits, piece, end) {
+                Ok(edited) => {
+                    self.ended = end;
+                    return Ok(edited);
+                }
+                Err(error) => self.failed = Some(error),
+            }
         }
-        if end {
-            tries.release();
-        } else {
-            tries.heard();
+        match &self.failed {
+            // An error would end the fetch as well: it is not told before that has come to its end.
+            Some(error) if end || !self.fetches => {
+                Error::e_explain(ErrorType::HTTPStatus(error.code().as_u16()), EDIT)
+            }
+            _ => Ok(Bytes::new()),
         }
     }
-    if ctx.exchange.response_edits.is_empty() || session.was_upgraded() {
-        return Ok(());
+
+    /// What is left at the end, if it has not come yet.
+    fn rest(&mut self) -> Result<Option<Bytes>> {
+        if self.ended {
+            return Ok(None);
+        }
+        let rest = self.edit(Bytes::new(), true)?;
+        Ok((!rest.is_empty()).then_some(rest))
     }
-    let piece = body.take().unwrap_or_default();
-    let edited = edit(&mut ctx.exchange.response_edits, piece, end);
-    *body = Some(edited.map_err(|error| ctx.refuse(Reply::from(error)))?);
-    Ok(())
+}
+
+#[async_trait]
+impl HttpModule for Editing {
+    fn response_body_filter(&mut self, body: &mut Option<Bytes>, end: bool) -> Result<()> {
+        let piece = body.take().unwrap_or_default();
+        *body = Some(self.edit(piece, end)?);
+        Ok(())
+    }
+
+    /// Pingora sends what is left in place of the trailers, which may be left out (RFC 9110, 6.5.1). They stay
+    /// if nothing is left.
+    fn response_trailer_filter(
+        &mut self,
+        _trailers: &mut Option<Box<HeaderMap>>,
+    ) -> Result<Option<Bytes>> {
+        self.rest()
+    }
+
+    fn response_done_filter(&mut self) -> Result<Option<Bytes>> {
+        self.rest()
+    }
+
+    fn as_any(&self) -> &dyn Any {
+        self
+    }
+
+    fn as_any_mut(&mut self) -> &mut dyn Any {
+        self
+    }
+}
+
+/// Makes a module that has no edits yet.
+struct Unedited;
+
+impl HttpModuleBuilder for Unedited {
+    fn init(&self) -> Module {
+        Box::new(Editing::default())
+    }
 }
 
 /// Has a piece pass all edits in their order.
@@ -72,4 +219,97 @@ pub(super) fn edit(
     edits
         .iter_mut()
         .try_fold(piece, |piece, edit| edit.edit(piece, end))
+}
+
+const EDIT: &str = "an edit of the body has failed";
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// Holds everything back until the end, and fails at `!`.
+    #[derive(Default)]
+    struct Late(Vec<u8>);
+
+    impl BodyEdit for Late {
+        fn edit(&mut self, piece: Bytes, end: bool) -> edgeway_sdk::Result<Bytes> {
+            if piece.contains(&b'!') {
+                return Err(edgeway_sdk::Error::status(502));
+            }
+            self.0.extend_from_slice(&piece);
+            match end {
+                true => Ok(mem::take(&mut self.0).into()),
+                false => Ok(Bytes::new()),
+            }
+        }
+    }
+
+    fn editing(fetches: bool) -> Editing {
+        Editing {
+            edits: vec![Box::new(Late::default())],
+            fetches,
+            ..Editing::default()
+        }
+    }
+
+    fn passes(editing: &mut Editing, piece: &'static str, end: bool) -> Result<Option<Bytes>> {
+        let mut body = Some(Bytes::from_static(piece.as_bytes()));
+        editing.response_body_filter(&mut body, end).map(|()| body)
+    }
+
+    #[test]
+    fn what_is_held_back_comes_once_with_whatever_ends_the_body() {
+        let mut with_end = editing(false);
+        assert_eq!(passes(&mut with_end, "a", false).unwrap(), Some("".into()));
+        assert_eq!(passes(&mut with_end, "b", true).unwrap(), Some("ab".into()));
+        assert_eq!(with_end.response_done_filter().unwrap(), None);
+
+        let mut done = editing(true);
+        passes(&mut done, "a", false).unwrap();
+        assert_eq!(done.response_done_filter().unwrap(), Some("a".into()));
+        assert_eq!(done.response_done_filter().unwrap(), None);
+
+        let mut trailed = editing(false);
+        passes(&mut trailed, "a", false).unwrap();
+        let mut trailers = Some(Box::default());
+        let rest = trailed.response_trailer_filter(&mut trailers).unwrap();
+        assert_eq!(rest, Some("a".into()));
+        assert_eq!(trailed.response_done_filter().unwrap(), None);
+    }
+
+    #[test]
+    fn an_error_is_told_at_once_but_of_a_fetch_at_its_end() {
+        let mut alone = editing(false);
+        let error = passes(&mut alone, "!", false).unwrap_err();
+        assert_eq!(error.etype(), &ErrorType::HTTPStatus(502));
+
+        let mut fetch = editing(true);
+        for piece in ["!", "a"] {
+            assert_eq!(passes(&mut fetch, piece, false).unwrap(), Some("".into()));
+        }
+        fetch.response_done_filter().unwrap_err();
+        let mut fetch = editing(true);
+        passes(&mut fetch, "!", true).unwrap_err();
+    }
+
+    #[test]
+    fn the_head_of_an_edited_body_promises_nothing_of_its_bytes() {
+        for (tag, weak) in [
+            (Some("\"a\""), Some("W/\"a\"")),
+            (Some("W/\"a\""), Some("W/\"a\"")),
+            (Some("a"), Some("a")),
+            (None, None),
+        ] {
+            let mut head = ResponseHeader::build(200, None).unwrap();
+            head.insert_header(CONTENT_LENGTH, 3).unwrap();
+            head.insert_header(ACCEPT_RANGES, "bytes").unwrap();
+            if let Some(tag) = tag {
+                head.insert_header(ETAG, tag).unwrap();
+            }
+            reframe(&mut head).unwrap();
+            let value = |name| head.headers.get(name).map(|value| value.to_str().unwrap());
+            assert_eq!(value(ETAG), weak);
+            assert_eq!((value(CONTENT_LENGTH), value(ACCEPT_RANGES)), (None, None));
+        }
+    }
 }

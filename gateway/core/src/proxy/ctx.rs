@@ -8,7 +8,11 @@ use std::{
 
 use edgeway_sdk::{Exchange, Origin, Reply};
 
-use super::{attempt::Tries, cache::Caching, mirror};
+use super::{
+    attempt::Tries,
+    cache::{Caching, Lent},
+    mirror,
+};
 use crate::cache::policy::request::Credentials;
 use crate::snapshot::{Pinned, Route};
 
@@ -27,6 +31,8 @@ pub(crate) struct Ctx {
     /// How many of them have not seen the response yet.
     pub(super) unanswered: usize,
     pub(super) origin: Origin,
+    /// What became of the head of the response on its way up the chain, if that was not the last thing to do.
+    pub(super) shown: Option<pingora::Result<()>>,
     /// What goes on between the request and its upstream; nothing if there is none.
     pub(super) tries: Option<Tries>,
     /// What is sent to the route's mirror when it is complete.
@@ -39,6 +45,8 @@ pub(crate) struct Ctx {
     pub(super) credentials: Credentials,
     /// What the cache has to do with the request, once it has been asked.
     pub(super) caching: Option<Box<Caching>>,
+    /// The client's session, while a body is delivered to it beside its fetch.
+    pub(super) lent: Option<Lent>,
     /// What the client is told when a hook ends the request by an error.
     pub(super) verdict: Option<Reply>,
 }
@@ -56,12 +64,14 @@ impl Ctx {
             entered: 0,
             unanswered: 0,
             origin: Origin::Reply,
+            shown: None,
             tries: None,
             copy: None,
             copy_wanted: None,
             answered: None,
             credentials: Credentials::default(),
             caching: None,
+            lent: None,
             verdict: None,
         }
     }

@@ -15,6 +15,7 @@ use pingora_proxy::Session;
 use super::{
     client::{X_FORWARDED_FOR, X_FORWARDED_HOST},
     ctx::Ctx,
+    hedge,
 };
 use crate::{
     config::HostPolicy,
@@ -69,7 +70,10 @@ pub(super) fn prepare(
     ctx: &mut Ctx,
     via: &Via,
 ) -> Result<()> {
-    if let Some(caching) = &mut ctx.caching {
+    // One that was sent before this try may have been answered before a purge that this try comes after.
+    if !hedge::was_sent(ctx)
+        && let Some(caching) = &mut ctx.caching
+    {
         caching.departs();
     }
     if target(request, ctx).is_err() {

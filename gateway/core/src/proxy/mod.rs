@@ -161,7 +161,7 @@ impl ProxyHttp for Proxy {
         response: &mut ResponseHeader,
         ctx: &mut Self::CTX,
     ) -> RangeType {
-        cache::range(session, response, ctx)
+        answer::range(session, response, ctx)
     }
 
     fn should_serve_stale(
@@ -240,13 +240,23 @@ impl ProxyHttp for Proxy {
         answer::arrived(session, response, ctx)
     }
 
+    fn upstream_response_body_filter(
+        &self,
+        session: &mut Session,
+        _body: &mut Option<Bytes>,
+        end: bool,
+        ctx: &mut Self::CTX,
+    ) -> Result<Option<Duration>> {
+        body::arrived(session, end, ctx).map(|()| None)
+    }
+
     async fn response_filter(
         &self,
         session: &mut Session,
         response: &mut ResponseHeader,
         ctx: &mut Self::CTX,
     ) -> Result<()> {
-        answer::pass(session, response, ctx)
+        answer::pass(session, response, ctx).await
     }
 
     fn response_body_filter(
@@ -254,9 +264,10 @@ impl ProxyHttp for Proxy {
         session: &mut Session,
         body: &mut Option<Bytes>,
         end: bool,
-        ctx: &mut Self::CTX,
+        _ctx: &mut Self::CTX,
     ) -> Result<Option<Duration>> {
-        body::response(session, body, end, ctx).map(|()| None)
+        body::response(session, body, end);
+        Ok(None)
     }
 
     fn upstream_response_trailer_filter(
@@ -296,13 +307,21 @@ impl ProxyHttp for Proxy {
         error: &Error,
         ctx: &mut Self::CTX,
     ) -> FailToProxy {
+        if let Some(reply) = body::end_edits(session, ctx) {
+            ctx.verdict = Some(reply);
+        }
         reply::failure(session, ctx, error).await
     }
 
     async fn logging(&self, session: &mut Session, error: Option<&Error>, ctx: &mut Self::CTX) {
+        cache::delivered(session, ctx).await;
+        if error.is_none() {
+            cache::has_come(session, ctx);
+        }
         if let Some(tries) = &mut ctx.tries {
             tries.release();
         }
+        body::end_edits(session, ctx);
         record::write(session, error, ctx);
     }
 

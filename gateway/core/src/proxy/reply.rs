@@ -16,6 +16,7 @@ use pingora::{
 };
 use pingora_proxy::{FailToProxy, Session};
 
+pub(super) use self::http2::PIECE;
 use super::{body, cache, chain, ctx::Ctx};
 use crate::{
     config::scalar::SchemeName,

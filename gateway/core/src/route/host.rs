@@ -150,14 +150,15 @@ fn check_name(name: &str) -> Result<(), HostError> {
     if name.is_empty() {
         return Err(HostError::Empty);
     }
-    let valid = name.len() <= NAME_LIMIT && name.split('.').all(is_label);
+    let mut labels = name.as_bytes().split(|byte| *byte == b'.');
+    let valid = name.len() <= NAME_LIMIT && labels.all(is_label);
     if valid { Ok(()) } else { Err(HostError::Name) }
 }
 
 /// Underscores are in no host name of the RFCs, but in many a container's.
-fn is_label(label: &str) -> bool {
-    let known = |byte: u8| byte.is_ascii_alphanumeric() || matches!(byte, b'-' | b'_');
-    (1..=LABEL_LIMIT).contains(&label.len()) && label.bytes().all(known)
+fn is_label(label: &[u8]) -> bool {
+    let known = |byte: &u8| byte.is_ascii_alphanumeric() || matches!(byte, b'-' | b'_');
+    (1..=LABEL_LIMIT).contains(&label.len()) && label.iter().all(known)
 }
 
 fn lower_case(name: &str) -> Cow<'_, str> {

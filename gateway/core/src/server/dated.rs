@@ -7,6 +7,7 @@
 use std::{ops::Range, sync::OnceLock};
 
 use http::HeaderValue;
+use memchr::memchr_iter;
 
 /// The date of the next response, if it is not that of its sending.
 #[derive(Debug, Default)]
@@ -41,8 +42,9 @@ fn place(head: &[u8]) -> Option<Range<usize>> {
         return None;
     }
     let mut start = 0;
-    for line in head.split_inclusive(|byte| *byte == b'\n') {
-        let end = start + line.len();
+    for newline in memchr_iter(b'\n', head) {
+        let end = newline + 1;
+        let line = head.get(start..end)?;
         if line == b"\r\n" {
             return None;
         }

@@ -7,6 +7,7 @@
 use std::{
     future::poll_fn,
     mem,
+    pin::pin,
     sync::{
         Arc,
         atomic::{AtomicUsize, Ordering},
@@ -35,7 +36,11 @@ use pingora::{
     },
     server::ShutdownWatch,
 };
-use tokio::{select, sync::Notify, time::sleep};
+use tokio::{
+    select,
+    sync::Notify,
+    time::{sleep, timeout},
+};
 
 use super::{
     edge::App,
@@ -143,7 +148,7 @@ impl Connected {
                 next = self.next() => {
                     let Some(next) = next? else { return Ok(()) };
                     if !self.take(next) {
-                        return Ok(());
+                        break;
                     }
                     patience = if leaving { GOODBYE } else { self.live.pin().keepalive };
                 }
@@ -163,6 +168,24 @@ impl Connected {
                     patience = GOODBYE;
                 }
             }
+        }
+        self.finish().await
+    }
+
+    /// Answers what is under way, which may be somebody's who has nothing to do with why no more is taken.
+    async fn finish(&mut self) -> Result<()> {
+        self.frames.graceful_shutdown();
+        let streams = Arc::clone(&self.streams);
+        let frames = &mut self.frames;
+        let mut closed = pin!(poll_fn(|task| frames.poll_closed(task)));
+        select! {
+            closed = &mut closed => return closed.map_err(broken),
+            () = streams.none() => {}
+        }
+        // The last answers may still be on their way.
+        match timeout(GOODBYE, closed).await {
+            Ok(closed) => closed.map_err(broken),
+            Err(_) => Ok(()),
         }
     }
 
@@ -376,11 +399,11 @@ mod tests {
         let streams = Arc::new(Streams::new(2));
         let second = Duration::from_secs(1);
         let (one, two) = (streams.enter(), streams.enter());
-        assert!(tokio::time::timeout(second, streams.room()).await.is_err());
-        assert!(tokio::time::timeout(second, streams.none()).await.is_err());
+        assert!(timeout(second, streams.room()).await.is_err());
+        assert!(timeout(second, streams.none()).await.is_err());
         drop(one);
         streams.room().await;
-        assert!(tokio::time::timeout(second, streams.none()).await.is_err());
+        assert!(timeout(second, streams.none()).await.is_err());
         drop(two);
         streams.none().await;
     }

@@ -65,6 +65,10 @@ const EARLY: usize = 4096;
 /// More than this is sent at once.
 const GATHERED: usize = 16 * 1024;
 
+/// Beside its first piece, which is the head of a response mostly, as much of a body as this is gathered with
+/// one allocation.
+const SMALL_BODY: usize = 1024;
+
 /// How long a client may take to receive a goodbye, and go on sending after it.
 const LINGER: Duration = Duration::from_secs(1);
 
@@ -140,6 +144,14 @@ impl Connection {
         }
     }
 
+    /// Keeps a piece until it is sent.
+    fn gather(&mut self, piece: &[u8]) {
+        if self.pending.capacity() == 0 {
+            self.pending.reserve(piece.len() + SMALL_BODY);
+        }
+        self.pending.extend_from_slice(piece);
+    }
+
     /// Takes data for written that has just become pending.
     fn gathered(&mut self, cx: &mut Context<'_>, data: &[u8]) -> Poll<io::Result<usize>> {
         if *self.prompt.get_mut()
@@ -212,12 +224,15 @@ impl AsyncWrite for Connection {
         }
         if let Some((before, date, after)) = this.dated.rewrite(data) {
             for piece in [before, date.as_bytes(), after] {
-                this.pending.extend_from_slice(piece);
+                this.gather(piece);
             }
             return this.gathered(cx, data);
         }
-        if this.pending.len() + data.len() <= GATHERED {
-            this.pending.extend_from_slice(data);
+        if *this.prompt.get_mut() {
+            // Nothing is left for later, when nobody may be there to send it.
+            ready!(this.poll_send(cx))?;
+        } else if this.pending.len() + data.len() <= GATHERED {
+            this.gather(data);
             return this.gathered(cx, data);
         }
         if this.pending.is_empty() {
@@ -323,7 +338,39 @@ impl fmt::Debug for Connection {
 
 #[cfg(test)]
 mod tests {
+    use std::future::poll_fn;
+
+    use tokio::net::TcpListener;
+
     use super::*;
+
+    #[tokio::test]
+    async fn what_is_written_promptly_comes_although_the_client_was_not_reading() {
+        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let mut client = TcpStream::connect(listener.local_addr().unwrap())
+            .await
+            .unwrap();
+        let (tcp, peer) = listener.accept().await.unwrap();
+        let mut connection = Connection::new(tcp, peer);
+        connection.be_prompt();
+        let mut taken = 0;
+        // Until the socket is full.
+        while let Some(written) = poll_fn(|cx| {
+            let written = match Pin::new(&mut connection).poll_write(cx, &[b'x'; 1000]) {
+                Poll::Ready(written) => Some(written.unwrap()),
+                Poll::Pending => None,
+            };
+            Poll::Ready(written)
+        })
+        .await
+        {
+            taken += written;
+        }
+        // Nobody asks the connection for anything meanwhile.
+        let mut received = vec![0; taken];
+        let all = timeout(Duration::from_secs(20), client.read_exact(&mut received)).await;
+        assert!(all.is_ok(), "some of {taken} bytes never come");
+    }
 
     #[test]
     fn the_preface_is_known_at_its_last_byte_and_anything_else_at_its_first_other_byte() {

@@ -88,6 +88,14 @@ impl<M> Reader<M> {
         })
     }
 
+    /// Has the writer of a body that is not stored not wait for this, or wait for it again. For one reader of
+    /// a body only.
+    pub(crate) fn excuse(&self, excused: bool) {
+        if let (Body::Filling(fill), Some(ticket)) = (self.object.body(), self.ticket) {
+            fill.excuse(ticket, excused);
+        }
+    }
+
     /// The object whose body this reads.
     pub(crate) fn object(&self) -> &Arc<Object<M>> {
         &self.object

@@ -12,11 +12,15 @@ use std::{
     collections::VecDeque,
     mem,
     sync::{Mutex, MutexGuard, PoisonError},
+    time::Duration,
 };
 
 use bytes::{Bytes, BytesMut};
 use smallvec::SmallVec;
-use tokio::sync::Notify;
+use tokio::{
+    sync::Notify,
+    time::{Instant, timeout_at},
+};
 
 use super::{body::Chunks, budget::allocation};
 
@@ -33,6 +37,8 @@ pub(crate) enum Broken {
 pub(super) struct Fill {
     state: Mutex<State>,
     grown: Notify,
+    /// Of what is not stored, some has been read, or somebody has left.
+    shrunk: Notify,
 }
 
 struct State {
@@ -45,6 +51,10 @@ struct State {
     end: End,
     keep: Keep,
     readers: Vec<Seat>,
+    /// The reader who reads only while nothing is written, so that the writer cannot wait for it.
+    excused: Option<usize>,
+    /// Since when nobody reads.
+    alone: Option<Instant>,
 }
 
 #[derive(Clone, Copy, PartialEq, Eq)]
@@ -117,8 +127,11 @@ impl Fill {
                 end: End::Open,
                 keep: Keep::All,
                 readers: Vec::new(),
+                excused: None,
+                alone: Some(Instant::now()),
             }),
             grown: Notify::new(),
+            shrunk: Notify::new(),
         }
     }
 
@@ -207,6 +220,47 @@ impl Fill {
         self.grown.notify_waiters();
     }
 
+    /// Waits until those who read what is not stored are no further behind than this. One that reads nothing
+    /// for some time while others wait for more is lost.
+    pub(super) async fn room(&self, behind: u64) {
+        let mut slowest = None;
+        let mut due = Instant::now();
+        loop {
+            let shrunk = self.shrunk.notified();
+            let mut shrunk = std::pin::pin!(shrunk);
+            shrunk.as_mut().enable();
+            let now = self.state().slowest(behind);
+            if now.is_none() {
+                return;
+            }
+            if now != slowest {
+                (slowest, due) = (now, Instant::now() + PATIENCE);
+            }
+            if timeout_at(due, shrunk).await.is_err() {
+                self.state().lose(now);
+                slowest = None;
+            }
+        }
+    }
+
+    /// How much is held for those who read what is not stored.
+    pub(super) fn held(&self) -> u64 {
+        let state = self.state();
+        let slowest = state.readers.iter().filter_map(|seat| seat.at()).min();
+        slowest.map_or(0, |slowest| state.length - slowest)
+    }
+
+    /// For how long nobody has read.
+    pub(super) fn alone(&self) -> Duration {
+        let alone = self.state().alone;
+        alone.map_or(Duration::ZERO, |since| since.elapsed())
+    }
+
+    /// Has the writer not wait for this reader, or wait for it again.
+    pub(super) fn excuse(&self, Ticket(place): Ticket, excused: bool) {
+        self.state().excused = excused.then_some(place);
+    }
+
     /// Bytes written so far.
     pub(super) fn length(&self) -> u64 {
         self.state().length
@@ -272,13 +326,22 @@ impl Fill {
             state.readers.push(Seat::Free);
         }
         state.readers[place] = Seat::Taken(0);
+        state.alone = None;
         Some(Ticket(place))
     }
 
     pub(super) fn leave(&self, Ticket(place): Ticket) {
         let mut state = self.state();
         state.readers[place] = Seat::Free;
+        if state.excused == Some(place) {
+            state.excused = None;
+        }
+        if state.readers.iter().all(|seat| *seat == Seat::Free) {
+            state.alone = Some(Instant::now());
+        }
         state.trim();
+        drop(state);
+        self.shrunk.notify_waiters();
     }
 
     /// Moves a reader. False when what is there is gone.
@@ -299,7 +362,9 @@ impl Fill {
             let mut grown = std::pin::pin!(grown);
             // Before looking: what is written between looking and waiting must wake.
             grown.as_mut().enable();
-            if let Some(outcome) = self.state().read(ticket, end) {
+            let outcome = self.state().read(ticket, end);
+            if let Some(outcome) = outcome {
+                self.shrunk.notify_waiters();
                 return outcome;
             }
             grown.await;
@@ -366,6 +431,31 @@ impl State {
         }
     }
 
+    /// The place and position of the slowest of those for whom the writer waits, if it is too far behind.
+    fn slowest(&self, behind: u64) -> Option<(usize, u64)> {
+        if self.keep == Keep::All {
+            return None;
+        }
+        let places = self.readers.iter().enumerate();
+        let waited_for = places.filter(|(place, _)| Some(*place) != self.excused);
+        let positions = waited_for.filter_map(|(place, seat)| Some((place, seat.at()?)));
+        let slowest = positions.min_by_key(|(_, at)| *at);
+        slowest.filter(|(_, at)| self.length - at > behind)
+    }
+
+    /// Gives up a reader if it is still there and others are waiting.
+    fn lose(&mut self, slowest: Option<(usize, u64)>) {
+        let others = self.readers.iter().filter(|seat| seat.at().is_some());
+        let crowd = others.count() > 1;
+        if let Some((place, at)) = slowest
+            && crowd
+            && self.readers[place] == Seat::Taken(at)
+        {
+            self.readers[place] = Seat::Lost;
+            self.trim();
+        }
+    }
+
     fn read(&mut self, Ticket(place): Ticket, end: u64) -> Option<Result<Option<Bytes>, Broken>> {
         let Some(at) = self.readers[place].at() else {
             return Some(Err(Broken::Lagged));
@@ -401,6 +491,8 @@ impl State {
     }
 }
 
+/// How long others wait for a reader who reads nothing.
+const PATIENCE: Duration = Duration::from_secs(5);
 /// A piece from this size on is a chunk of its own.
 const LARGE: usize = 16 << 10;
 /// The capacity of a block that gathers smaller ones, at most; and at first, when nobody knows the length.

@@ -1,6 +1,6 @@
 //! Writes an object into the store.
 
-use std::sync::Arc;
+use std::{sync::Arc, time::Duration};
 
 use bytes::Bytes;
 
@@ -24,6 +24,7 @@ pub(crate) struct Writer<'s, M> {
     /// Bytes of the budget that this has.
     taken: usize,
     given_up: bool,
+    too_large: bool,
 }
 
 /// Why a writer does not go on.
@@ -55,8 +56,10 @@ impl<'s, M: Clone> Writer<'s, M> {
             written: 0,
             taken: 0,
             given_up: false,
+            too_large: false,
         };
         let fits = length.is_none_or(|length| length <= store.max_object() as u64);
+        writer.too_large = !fits;
         if !fits || !writer.take(writer.object.size()) {
             writer.give_up();
         }
@@ -78,10 +81,31 @@ impl<'s, M: Clone> Writer<'s, M> {
         super::Reader::new(self.object.clone())
     }
 
+    /// Whether the body is larger than any that is stored.
+    pub(crate) fn is_too_large(&self) -> bool {
+        self.too_large
+    }
+
+    /// For how long nobody has read what is written.
+    pub(crate) fn alone(&self) -> Duration {
+        self.fill().alone()
+    }
+
+    /// Waits until those who read a body that is not stored have read most of what was written: no more of
+    /// it is held for them. Who has just left or reads nothing while others wait does not count.
+    pub(crate) async fn room(&mut self) {
+        if !self.given_up {
+            return;
+        }
+        self.fill().room(WINDOW as u64 / 2).await;
+        self.give_back();
+    }
+
     /// Adds to the body. `last` is a hint that nothing follows. Never waits.
     ///
-    /// When the body becomes too large, or there is no room for it, it goes to its readers only. An error
-    /// says that there are none, and that fetching on is in vain.
+    /// When the body becomes too large, or there is no room for it, it goes to its readers only, and no more
+    /// should be written before there is [room](Self::room). An error says that there are none, and that
+    /// fetching on is in vain.
     pub(crate) fn write(&mut self, piece: Bytes, last: bool) -> Result<(), Refused> {
         if piece.is_empty() {
             return Ok(());
@@ -89,15 +113,21 @@ impl<'s, M: Clone> Writer<'s, M> {
         if !self.given_up && !self.store_piece(&piece, last) {
             self.give_up();
         }
-        if !self.given_up || self.fill().pass(piece) {
+        if !self.given_up {
             return Ok(());
         }
-        Err(Refused::Unwanted)
+        let wanted = self.fill().pass(piece);
+        self.give_back();
+        match wanted {
+            true => Ok(()),
+            false => Err(Refused::Unwanted),
+        }
     }
 
     fn store_piece(&mut self, piece: &[u8], last: bool) -> bool {
         let after = self.written + piece.len() as u64;
         if after > self.store.max_object() as u64 {
+            self.too_large = true;
             return false;
         }
         let rest = self
@@ -176,10 +206,18 @@ impl<'s, M: Clone> Writer<'s, M> {
         self.store
             .shard(self.object.hash())
             .give_up(self.object.hash(), self.id);
-        let window = self.store.max_object().max(WINDOW);
+        // All of what was to be stored may still be unread.
+        let window = self.store.max_object() + WINDOW;
         self.fill().give_up(window as u64);
-        self.settle(0);
         self.given_up = true;
+        self.give_back();
+    }
+
+    /// Of a body that is not stored, what is not read yet still counts, as far as there was room for it.
+    fn give_back(&mut self) {
+        let held = usize::try_from(self.fill().held()).unwrap_or(usize::MAX);
+        let kept = held.min(self.taken).min(self.store.budget.limit());
+        self.settle(kept);
     }
 
     fn take(&mut self, bytes: usize) -> bool {
@@ -223,6 +261,5 @@ impl<M> Drop for Writer<'_, M> {
     }
 }
 
-/// How far a reader may be behind a body that is not stored. Not less than the largest that is: that far
-/// it may have been behind before it was given up.
+/// How much more than the largest that is stored a reader may be behind a body that is not.
 const WINDOW: usize = 1 << 20;

@@ -138,6 +138,8 @@ pub(crate) struct Credentials {
     /// `Authorization`, or whatever else somebody was recognised by.
     pub(crate) authorization: bool,
     pub(crate) cookie: bool,
+    /// It had more than the key of the route sees: a filter has taken it away before.
+    pub(crate) untold: bool,
 }
 
 impl Credentials {
@@ -145,6 +147,7 @@ impl Credentials {
         Self {
             authorization: headers.contains_key(AUTHORIZATION),
             cookie: headers.contains_key(COOKIE),
+            untold: false,
         }
     }
 
@@ -152,7 +155,8 @@ impl Credentials {
     /// everyone: see [`Basis::is_stated`](super::freshness::Basis::is_stated).
     pub(crate) fn are_personal(self, rules: &Rules) -> bool {
         let keyed = rules.authorization == Authorization::Keyed;
-        (self.authorization && !keyed) || (self.cookie && rules.cookie != Cookie::Ignored)
+        let cookie = self.cookie && rules.cookie != Cookie::Ignored;
+        self.untold || (self.authorization && !keyed) || cookie
     }
 }
 

@@ -53,9 +53,9 @@ pub(crate) enum Authorization {
 /// When the response to a request with `Cookie` is stored.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub(crate) enum Cookie {
-    /// When it states its own lifetime, or says that it may be shared.
+    /// When it says that it may be shared. How long it is fresh says nothing of whom it is for.
     #[default]
-    Stated,
+    Shared,
     /// As any other, because the key of the route tells cookies apart, or they do not matter.
     Ignored,
 }

@@ -53,7 +53,9 @@ pub(crate) enum Forward {
 
 impl CacheStatus<'_> {
     pub(crate) fn header_value(&self) -> HeaderValue {
-        HeaderValue::try_from(self.to_string()).expect("what is written is printable ASCII")
+        let mut text = String::with_capacity(USUAL);
+        write!(text, "{self}").expect("a string takes any text");
+        HeaderValue::try_from(text).expect("what is written is printable ASCII")
     }
 }
 
@@ -134,6 +136,8 @@ fn is_token(text: &str) -> bool {
         && text.bytes().all(inside)
 }
 
+/// Bytes that a value takes mostly.
+const USUAL: usize = 64;
 /// What this cache calls itself.
 const NAME: &str = "edgeway";
 /// The largest integer that a structured field can have.

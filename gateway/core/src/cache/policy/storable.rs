@@ -4,7 +4,7 @@ use std::{fmt, time::Duration};
 
 use http::{
     HeaderMap, Method, StatusCode,
-    header::{ETAG, LAST_MODIFIED, SET_COOKIE},
+    header::{CONTENT_TYPE, ETAG, LAST_MODIFIED, SET_COOKIE},
     response,
 };
 
@@ -45,6 +45,8 @@ pub(crate) enum Reason {
     Vary,
     /// It says nothing of its lifetime, and neither does the route.
     NoLifetime,
+    /// It has no end, and says nothing of its lifetime: only the route does.
+    Stream,
     /// It is stale already, and could not be of use to anyone.
     Expired,
 }
@@ -75,14 +77,8 @@ pub(crate) fn storable(
     }
     let freshness = Freshness::of(response, &directives, timing, rules);
     let reason = unfounded(response.status, &directives, &freshness)
-        .or_else(|| {
-            personal(
-                request.credentials,
-                &directives,
-                freshness.basis,
-                rules.cookie,
-            )
-        })
+        .or_else(|| personal(request.credentials, &directives, rules.cookie))
+        .or_else(|| endless(&response.headers, freshness.basis))
         .or_else(|| useless(&response.headers, &freshness));
     match reason {
         Some(reason) => Verdict::Not(reason),
@@ -114,6 +110,7 @@ impl Reason {
             Self::SetCookie => "set-cookie",
             Self::Vary => "vary",
             Self::NoLifetime => "no-lifetime",
+            Self::Stream => "stream",
             Self::Expired => "expired",
         }
     }
@@ -166,8 +163,10 @@ fn refusal(
     if directives.has(Flag::Private) {
         return Some(Reason::Private);
     }
+    let credentials = request.credentials;
     let keyed = rules.authorization == Authorization::Keyed;
-    if !keyed && request.credentials.authorization && !permits_authorized(directives) {
+    let authorized = credentials.untold || (credentials.authorization && !keyed);
+    if authorized && !permits_authorized(directives) {
         return Some(Reason::Authorization);
     }
     if sets_cookie(headers, directives) && !permits_cookie(directives, rules.set_cookie) {
@@ -232,14 +231,22 @@ fn unfounded(
 fn personal(
     credentials: Credentials,
     directives: &ResponseDirectives,
-    basis: Basis,
     rule: Cookie,
 ) -> Option<Reason> {
     let fine = match rule {
         Cookie::Ignored => true,
-        Cookie::Stated => directives.says_shared() || basis.is_stated(),
+        Cookie::Shared => directives.says_shared(),
     };
     (!fine && credentials.cookie).then_some(Reason::Cookie)
+}
+
+/// Whether this is a stream of what happens, which is of use to who has asked for it at that time.
+fn endless(headers: &HeaderMap, basis: Basis) -> Option<Reason> {
+    const ENDLESS: [&str; 2] = ["text/event-stream", "multipart/x-mixed-replace"];
+    let kind = headers.get(CONTENT_TYPE)?.to_str().ok()?;
+    let kind = kind.split(';').next().unwrap_or_default().trim();
+    let endless = ENDLESS.iter().any(|one| one.eq_ignore_ascii_case(kind));
+    (endless && !basis.is_stated()).then_some(Reason::Stream)
 }
 
 /// Whether this could not be used for anything: neither fresh, nor served stale, nor revalidated.

@@ -19,7 +19,7 @@ use super::{
 pub(crate) enum Vary {
     None,
     Names(SmallVec<[HeaderName; 4]>),
-    /// By what is not in the request, or by more than [`MOST`] fields: no request fits.
+    /// By what is not in the client's request, or by more than [`MOST`] fields: no request fits.
     Any,
 }
 
@@ -29,7 +29,7 @@ impl Vary {
         let mut names: SmallVec<[HeaderName; 4]> = SmallVec::new();
         for member in members(headers, &VARY, Quotes::Strings) {
             let name = HeaderName::from_bytes(member).ok();
-            let Some(name) = name.filter(|name| name != "*" && names.len() < MOST) else {
+            let Some(name) = name.filter(|name| is_told(name) && names.len() < MOST) else {
                 return Self::Any;
             };
             if let Err(place) = names.binary_search_by(|other| other.as_str().cmp(name.as_str())) {
@@ -59,6 +59,19 @@ impl Vary {
             }
         }
     }
+}
+
+/// Whether a name is one of what the client has sent. Some fields are added on the way to the upstream, and differ
+/// from client to client.
+fn is_told(name: &HeaderName) -> bool {
+    const ADDED: [&str; 5] = [
+        "*",
+        "forwarded",
+        "x-forwarded-for",
+        "x-real-ip",
+        "x-request-id",
+    ];
+    !ADDED.contains(&name.as_str())
 }
 
 /// Writes what a request has in a field, in the form in which it is compared.

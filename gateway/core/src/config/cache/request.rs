@@ -70,14 +70,24 @@ impl RequestValue {
         self.name.strip_prefix("header.")?.parse().ok()
     }
 
+    /// The name of the cookie that it is.
+    pub(crate) fn cookie(&self) -> Option<&str> {
+        self.name.strip_prefix("cookie.")
+    }
+
+    /// The path of the claim that it is.
+    pub(crate) fn claim(&self) -> Option<&str> {
+        self.name.strip_prefix("claim.")
+    }
+
     /// Whether it is one cookie of those that the client has sent.
     pub(crate) fn is_cookie(&self) -> bool {
-        self.name.starts_with("cookie.")
+        self.cookie().is_some()
     }
 
     /// Whether it is something that a filter has found out of the caller.
     pub(crate) fn is_of_caller(&self) -> bool {
-        self.name == "subject" || self.name.starts_with("claim.")
+        self.name == "subject" || self.claim().is_some()
     }
 }
 

@@ -4,7 +4,7 @@ use std::{sync::Arc, time::SystemTime};
 
 use http::{
     Method, StatusCode,
-    header::{CONTENT_ENCODING, CONTENT_LENGTH, CONTENT_RANGE, CONTENT_TYPE},
+    header::{CONTENT_ENCODING, CONTENT_LENGTH, CONTENT_RANGE, CONTENT_TYPE, SET_COOKIE},
     response,
 };
 use pingora::{
@@ -17,7 +17,7 @@ use pingora::{
 };
 use pingora_proxy::{MultiRangeInfo, RangeType, Session};
 
-use super::{Caching, Ctx, FAILED, fallback::is_failure, plan};
+use super::{Caching, Ctx, FAILED, deliver::Part, fallback::is_failure, plan};
 use crate::{
     cache::{
         head::{Head, Notes, meta},
@@ -35,7 +35,8 @@ use crate::{
             tags::tags,
             update::{freshen, selects},
         },
-        storage::{Hit, freshness},
+        purges::Turn,
+        storage::{Hit, TOO_LARGE, freshness},
     },
     proxy::attempt,
 };
@@ -181,7 +182,7 @@ impl Caching {
 
     /// Notes when the request is sent, which is what a purge is held against.
     pub(in crate::proxy) fn departs(&mut self) {
-        self.requested = SystemTime::now();
+        (self.requested, self.turn) = (SystemTime::now(), Turn::now());
     }
 
     /// Notes the head of the upstream's answer.
@@ -204,7 +205,11 @@ impl Caching {
         let length = response.headers.get(CONTENT_LENGTH);
         let length = length.and_then(|length| length.to_str().ok()?.parse::<usize>().ok());
         if length.is_some_and(|length| length > plan.zone.store().max_object()) {
-            return Err("too-large");
+            return Err(TOO_LARGE);
+        }
+        // It was before, and may be again: nobody knows until it has come.
+        if length.is_none() && was_too_large(session) {
+            return Err(TOO_LARGE);
         }
         self.storing(response.clone(), freshness, plan)
     }
@@ -228,7 +233,14 @@ impl Caching {
         freshen(&mut headers, &news.headers, &directives, self.received);
         let header = with_headers(old, &headers).map_err(|_| NOT_STORED)?;
         let freshness = self.judge_response(session, &header, plan)?;
-        self.storing(header, freshness, plan)
+        let meta = self.storing(header, freshness, plan)?;
+        // What was not stored with the page is not now either, but it is for the client who has asked.
+        if !old.headers.contains_key(SET_COOKIE) {
+            let cookies = news.headers.get_all(SET_COOKIE).iter();
+            let cookies = cookies.map(|cookie| (SET_COOKIE, cookie.clone()));
+            self.withheld.extend(cookies);
+        }
+        Ok(meta)
     }
 
     fn judge_response(
@@ -271,7 +283,7 @@ impl Caching {
         meta.extensions_mut().insert(Notes {
             freshness,
             filing,
-            requested: self.requested,
+            requested: self.turn,
             // Until a refresh is whole, and if it breaks off, others have what is stored.
             shared: self.claim.is_none(),
         });
@@ -293,6 +305,26 @@ impl Caching {
             }
             header.remove_header(&name);
         }
+    }
+}
+
+/// Whether what was last fetched under this name was larger than may be stored.
+fn was_too_large(session: &Session) -> bool {
+    let phase = session.cache.phase();
+    phase == CachePhase::Bypass
+        && session.cache.predicted_uncacheable_reason() == Some(NoCacheReason::Custom(TOO_LARGE))
+}
+
+/// Notes that a response has come whole which was thought too large, and was not.
+pub(in crate::proxy) fn has_come(session: &Session, ctx: &Ctx) {
+    let (Some(plan), Some(caching)) = (plan(&ctx.route), &ctx.caching) else {
+        return;
+    };
+    let received = session.upstream_body_bytes_received();
+    let small = received > 0 && received <= plan.zone.store().max_object();
+    let thought = session.cache.predicted_uncacheable_reason().is_some();
+    if thought && caching.reason == Some(TOO_LARGE) && small {
+        session.cache.response_became_cacheable();
     }
 }
 
@@ -329,20 +361,29 @@ pub(in crate::proxy) fn not_modified(
 pub(in crate::proxy) fn range(
     session: &Session,
     response: &mut ResponseHeader,
-    ctx: &Ctx,
+    ctx: &mut Ctx,
 ) -> RangeType {
     let length = response.headers.get(CONTENT_LENGTH);
     let length = length.and_then(|length| length.to_str().ok()?.parse().ok());
     let Some(length) = length else {
         return RangeType::None;
     };
-    let part = match wanted(session.req_header(), stored(response, ctx), length) {
+    let (part, range) = match wanted(session.req_header(), stored(response, ctx), length) {
         Wanted::Whole => return RangeType::None,
-        Wanted::Unsatisfiable => unsatisfiable(response, length),
-        Wanted::Single(span) => single(response, &span, length),
-        Wanted::Many(spans) => several(response, &spans, length),
+        Wanted::Unsatisfiable => (Part::Nothing, unsatisfiable(response, length)),
+        Wanted::Single(span) => {
+            let range = single(response, &span, length);
+            (Part::Span(span), range)
+        }
+        Wanted::Many(spans) => (Part::Many, several(response, &spans, length)),
     };
-    part.unwrap_or(RangeType::None)
+    let Ok(range) = range else {
+        return RangeType::None;
+    };
+    if let Some(caching) = &mut ctx.caching {
+        caching.part = part;
+    }
+    range
 }
 
 fn stored<'a>(response: &'a ResponseHeader, ctx: &Ctx) -> Stored<'a> {
@@ -355,20 +396,30 @@ fn stored<'a>(response: &'a ResponseHeader, ctx: &Ctx) -> Stored<'a> {
 }
 
 fn unsatisfiable(response: &mut ResponseHeader, length: u64) -> Result<RangeType> {
-    response.set_status(StatusCode::RANGE_NOT_SATISFIABLE)?;
-    response.remove_header(&CONTENT_TYPE);
-    response.remove_header(&CONTENT_ENCODING);
-    response.insert_header(CONTENT_RANGE, unsatisfied(length))?;
-    response.insert_header(CONTENT_LENGTH, 0)?;
+    narrow_to_nothing(response, length)?;
     Ok(RangeType::Invalid)
 }
 
 fn single(response: &mut ResponseHeader, span: &Span, length: u64) -> Result<RangeType> {
     let range = in_memory(span)?;
+    narrow(response, span, length)?;
+    Ok(RangeType::Single(range))
+}
+
+/// Makes a head that of a part.
+pub(super) fn narrow(response: &mut ResponseHeader, span: &Span, length: u64) -> Result<()> {
     response.set_status(StatusCode::PARTIAL_CONTENT)?;
     response.insert_header(CONTENT_RANGE, content_range(span, length))?;
-    response.insert_header(CONTENT_LENGTH, span.end - span.start)?;
-    Ok(RangeType::Single(range))
+    response.insert_header(CONTENT_LENGTH, span.end - span.start)
+}
+
+/// Makes a head that of a part that is not there.
+pub(super) fn narrow_to_nothing(response: &mut ResponseHeader, length: u64) -> Result<()> {
+    response.set_status(StatusCode::RANGE_NOT_SATISFIABLE)?;
+    response.remove_header(&CONTENT_TYPE);
+    response.remove_header(&CONTENT_ENCODING);
+    response.insert_header(CONTENT_RANGE, unsatisfied(length))?;
+    response.insert_header(CONTENT_LENGTH, 0)
 }
 
 /// Pingora sends them in the order of the body.

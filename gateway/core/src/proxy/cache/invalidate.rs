@@ -6,7 +6,7 @@ use pingora::http::{RequestHeader, ResponseHeader};
 use super::{Ctx, parts, plan};
 use crate::{
     cache::{
-        key::Name,
+        key::{Name, Parts},
         memory::Purge,
         policy::invalidate::{Target, invalidated},
     },
@@ -54,8 +54,20 @@ fn purge(request: &RequestHeader, path: &str, ctx: &Ctx) {
     let normal = normal.as_ref().map(Normalised::matched);
     parts.normal = normal.filter(|normal| *normal != uri.path());
     parts.query = uri.query();
-    let name = Name::of(&parts, &plan.key.query);
-    plan.zone.purge_name(name.hash(), Purge::Remove);
+    // What has changed is the same over the other scheme, and for those who write no port.
+    for scheme in ["http", "https"] {
+        for told in [parts.told, b""] {
+            let name = Name::of(
+                &Parts {
+                    scheme,
+                    told,
+                    ..parts
+                },
+                &plan.key.query,
+            );
+            plan.zone.purge_name(name.hash(), Purge::Remove);
+        }
+    }
 }
 
 /// The route of a GET for this, which may be another one than that of the request.

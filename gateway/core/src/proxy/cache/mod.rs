@@ -4,8 +4,10 @@
 //! machine, which [`fetch`] tells what to do: it has one request fetch for all who wait, stores what comes, asks
 //! whether what is stored still holds, and falls back on it when an endpoint fails; where it does not, [we
 //! do](fallback). What is stale but may be served is fetched anew [beside the request](refresh).
+//! A body that is fetched is [delivered](mod@deliver) to the client who has asked as to all others.
 //! [What was done](mod@tell) is said to the client and the log.
 
+mod deliver;
 mod fallback;
 mod fetch;
 mod interim;
@@ -19,7 +21,7 @@ use std::{sync::Arc, time::SystemTime};
 use edgeway_sdk::{Identity, Reply};
 use http::{
     HeaderMap, HeaderName, HeaderValue, Method, StatusCode,
-    header::{HOST, UPGRADE},
+    header::{AUTHORIZATION, COOKIE, HOST, UPGRADE},
 };
 use pingora::{
     Result,
@@ -30,16 +32,18 @@ use smallvec::SmallVec;
 
 pub(crate) use self::refresh::Spawner;
 pub(super) use self::{
+    deliver::{Lent, begin as deliver, end as delivered},
     fallback::{hides, instead, overdue},
     fetch::{
-        enable, hit, key, not_modified, range, response as examine_response, serves_stale, variance,
+        enable, has_come, hit, key, not_modified, range, response as examine_response,
+        serves_stale, variance,
     },
     interim::interim,
     invalidate::invalidate,
     refresh::resume,
     tell::{add as tell, date, reply as tell_reply},
 };
-use super::{client::X_FORWARDED_HOST, ctx::Ctx, reply};
+use super::{ctx::Ctx, reply};
 use crate::{
     cache::{
         head::Head,
@@ -52,6 +56,7 @@ use crate::{
             request::{Credentials, Use, Wants, Why},
             status::Forward,
         },
+        purges::Turn,
         storage::freshness,
         zone::Found,
     },
@@ -75,6 +80,8 @@ pub(super) struct Caching {
     claim: Option<refresh::Claim>,
     /// When the request was sent to the upstream, and when the head of its answer had come.
     requested: SystemTime,
+    /// The same, in the order of purges.
+    turn: Turn,
     received: SystemTime,
     /// The upstream says that what is stored still holds.
     still_good: Option<Box<ResponseHeader>>,
@@ -84,6 +91,8 @@ pub(super) struct Caching {
     served_stale: bool,
     /// Why the response is not stored, or what is stored was not served.
     reason: Option<&'static str>,
+    /// What of it the client gets.
+    part: deliver::Part,
     /// Fields that are for this client alone, and not stored.
     withheld: SmallVec<[(HeaderName, HeaderValue); 2]>,
 }
@@ -131,7 +140,8 @@ pub(super) async fn answer(
     };
     let now = SystemTime::now();
     let (mut caching, mut step) = decide(session, ctx, plan, now);
-    if caching.finds_nothing() && raise(session, ctx, plan, &caching.name, now).await {
+    let served = matches!(step, Step::Serve(_));
+    if !served && caching.finds_nothing() && raise(session, ctx, plan, &caching.name, now).await {
         (caching, step) = decide(session, ctx, plan, now);
     }
     ctx.caching = Some(Box::new(caching));
@@ -163,7 +173,7 @@ fn decide(session: &mut Session, ctx: &Ctx, plan: &Plan, now: SystemTime) -> (Ca
     let request = session.req_header();
     let mut caching = Caching::new(name(request, ctx, plan), now);
     caching.wants = Wants::of(&request.headers, plan.rules.honour);
-    caching.credentials = credentials(&request.headers, ctx);
+    caching.credentials = credentials(&request.headers, ctx, plan);
     if let Some((why, reason)) = passes_by(request, empty, ctx, plan) {
         (caching.why, caching.fetches, caching.reason) = (why, false, reason);
         return (caching, Step::Forward);
@@ -172,6 +182,12 @@ fn decide(session: &mut Session, ctx: &Ctx, plan: &Plan, now: SystemTime) -> (Ca
     // Storing nothing, it has no use for Pingora's cache.
     caching.fetches = !caching.wants.no_store();
     (caching, step)
+}
+
+/// Whether a request asks for another protocol. What some clients ask at every chance is answered in this one.
+fn is_upgrade(headers: &HeaderMap) -> bool {
+    let mut asked = headers.get_all(UPGRADE).iter();
+    asked.any(|protocol| !protocol.as_bytes().eq_ignore_ascii_case(b"h2c"))
 }
 
 /// Why a request has nothing to do with what is stored, if so.
@@ -188,8 +204,11 @@ fn passes_by(
     if !empty {
         return Some((Forward::Bypass, Some("body")));
     }
-    if headers.contains_key(UPGRADE) {
+    if is_upgrade(headers) {
         return Some((Forward::Bypass, Some("upgrade")));
+    }
+    if headers.keys().any(overrides) {
+        return Some((Forward::Bypass, Some("override")));
     }
     if must_reach_origin(headers) {
         return Some((Forward::Request, Some("condition")));
@@ -200,6 +219,23 @@ fn passes_by(
         !value.is_empty() && value != "0"
     });
     asked_for.then_some((Forward::Bypass, Some("rule")))
+}
+
+/// Whether a header makes applications take the request for another one than its first line and its host say.
+fn overrides(name: &HeaderName) -> bool {
+    const NAMES: [&str; 9] = [
+        "x-http-method-override",
+        "x-http-method",
+        "x-method-override",
+        "x-original-url",
+        "x-rewrite-url",
+        "x-original-host",
+        "x-http-host-override",
+        "x-host",
+        "x-forwarded",
+    ];
+    let name = name.as_str();
+    name.starts_with("x-") && NAMES.contains(&name)
 }
 
 impl Caching {
@@ -214,11 +250,13 @@ impl Caching {
             or_stored: false,
             claim: None,
             requested: now,
+            turn: Turn::now(),
             received: now,
             still_good: None,
             upstream_status: None,
             served_stale: false,
             reason: None,
+            part: deliver::Part::default(),
             withheld: SmallVec::new(),
         }
     }
@@ -310,12 +348,17 @@ fn refusal() -> Reply {
 
 /// What told who sends the request, before filters or after them. Whom a filter has recognised by
 /// whatever it was is as good as authorized.
-fn credentials(headers: &HeaderMap, ctx: &Ctx) -> Credentials {
-    let now = Credentials::of(headers);
+fn credentials(headers: &HeaderMap, ctx: &Ctx, plan: &Plan) -> Credentials {
+    let (before, now) = (ctx.credentials, Credentials::of(headers));
     let recognised = ctx.exchange.values.get::<Identity>().is_some();
+    // A key by `Authorization` has whom a filter has recognised, whatever became of the header.
+    let authorization = before.authorization && !now.authorization && !recognised;
+    let cookie = before.cookie && !now.cookie;
     Credentials {
-        authorization: ctx.credentials.authorization || now.authorization || recognised,
-        cookie: ctx.credentials.cookie || now.cookie,
+        authorization: before.authorization || now.authorization || recognised,
+        cookie: before.cookie || now.cookie,
+        untold: (authorization && plan.key.headers.contains(&AUTHORIZATION))
+            || (cookie && plan.key.headers.contains(&COOKIE)),
     }
 }
 
@@ -332,20 +375,16 @@ fn parts<'a>(
     route: &'a Route,
     path: &'a str,
 ) -> Parts<'a> {
-    let value = |name: &HeaderName| request.headers.get(name).map(HeaderValue::as_bytes);
-    let host = value(&HOST).unwrap_or_default();
+    let host = request.headers.get(HOST);
+    let host = host.map(HeaderValue::as_bytes).unwrap_or_default();
     // The host as routes see it tells nothing of its case, and of a port.
     let plain = host == ctx.exchange.host.as_bytes();
-    let forwarded = if ctx.trusted {
-        value(&X_FORWARDED_HOST).unwrap_or_default()
-    } else {
-        b""
-    };
     Parts {
         route: &route.name,
         scheme: ctx.exchange.scheme.as_str(),
         host: &ctx.exchange.host,
-        told: [if plain { b"" } else { host }, forwarded],
+        told: if plain { b"" } else { host },
+        way: ctx.trusted.then_some(&request.headers),
         seal: plan(route).map_or(0, |plan| plan.seal),
         upstream: upstream(request, ctx, route),
         path,

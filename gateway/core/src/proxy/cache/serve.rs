@@ -5,23 +5,24 @@ use std::{mem, sync::Arc, time::SystemTime};
 use bytes::Bytes;
 use edgeway_sdk::{Origin, Reply};
 use http::{
-    Method, StatusCode, Version,
-    header::{CONTENT_ENCODING, CONTENT_LENGTH, CONTENT_RANGE, CONTENT_TYPE, TRANSFER_ENCODING},
+    HeaderMap, Method, StatusCode, Version,
+    header::{CONTENT_ENCODING, CONTENT_LENGTH, CONTENT_TYPE, TRANSFER_ENCODING},
+    response,
 };
 use pingora::{Error, ErrorType, Result, http::ResponseHeader};
 use pingora_proxy::Session;
 
-use super::{Ctx, Served, tell};
+use super::{Ctx, Served, fetch, tell};
 use crate::{
     cache::{
         head::Head,
         memory::{Object, Reader},
         policy::{
             condition::{Precondition, Stored, precondition},
-            range::{Span, Wanted, content_range, unsatisfied, wanted},
+            range::{Span, Wanted, wanted},
         },
     },
-    proxy::{body, chain},
+    proxy::{body, chain, reply::PIECE},
 };
 
 /// What of a stored response a client gets.
@@ -49,25 +50,34 @@ pub(super) async fn serve(
     let Some(mut reader) = Reader::new(Arc::clone(object)) else {
         return Ok(false);
     };
-    if let Part::Span(span) = &part
-        && !reader.seek(span.start, Some(span.end))
-    {
-        return Ok(false);
-    }
-    let mut head = object.head().header().clone();
-    frame(&mut head, &part, length)?;
-    tell::served(session, &mut head, ctx, &served.freshness, now)?;
+    let of_part = match &part {
+        Part::Span(span) => match reader_of(object, span) {
+            Some(of_part) => Some(of_part),
+            None => return Ok(false),
+        },
+        Part::Whole | Part::NotModified | Part::Unsatisfiable => None,
+    };
+    let stored = object.head().header();
+    let mut parts = stored.as_owned_parts();
+    parts.headers.reserve(ADDED);
+    frame(&mut parts, &part, length);
+    tell::served(session, &mut parts.headers, ctx, &served.freshness, now);
+    let mut head = ResponseHeader::from(parts);
+    phrase(&mut head, stored)?;
     ctx.origin = Origin::Cache;
     if let Err(error) = chain::up(&mut head, session.req_header(), ctx) {
         return Err(ctx.refuse(Reply::from(error)));
     }
+    if body::is_edited(ctx) {
+        // All of it, whatever was asked for, as in `answer::range`.
+        body::reframe(&mut head)?;
+    } else if head.status == stored.status {
+        narrow(&mut head, &part, length)?;
+        reader = of_part.unwrap_or(reader);
+    }
     tell::date_of(session, &head, served.freshness.received);
     tell::pass_on_promptly(session, object);
     let silent = is_silent(session, &head);
-    let edits = !ctx.exchange.response_edits.is_empty();
-    if edits {
-        head.remove_header(&CONTENT_LENGTH);
-    }
     chunk(session, &mut head)?;
     if session.is_process_shutting_down() {
         session.set_keepalive(None);
@@ -111,37 +121,62 @@ fn part(session: &Session, served: &Served, length: Option<u64>) -> Option<Part>
     }
 }
 
-/// Makes the head that of a part.
-fn frame(head: &mut ResponseHeader, part: &Part, length: Option<u64>) -> Result<()> {
+/// A reader of a part of a body.
+fn reader_of(object: &Arc<Object<Head>>, span: &Span) -> Option<Reader<Head>> {
+    let mut reader = Reader::new(Arc::clone(object))?;
+    reader.seek(span.start, Some(span.end)).then_some(reader)
+}
+
+/// Makes the head that of the whole, or of none of it.
+fn frame(head: &mut response::Parts, part: &Part, length: Option<u64>) {
+    let headers = &mut head.headers;
     match (part, length) {
-        (Part::Whole, Some(length)) if !has_no_body(head.status) => {
-            head.insert_header(CONTENT_LENGTH, length)
-        }
-        (Part::Whole, _) => Ok(()),
-        (Part::Span(span), length) => {
-            head.set_status(StatusCode::PARTIAL_CONTENT)?;
-            head.insert_header(
-                CONTENT_RANGE,
-                content_range(span, length.unwrap_or(span.end)),
-            )?;
-            head.insert_header(CONTENT_LENGTH, span.end - span.start)
-        }
         (Part::NotModified, _) => {
-            head.set_status(StatusCode::NOT_MODIFIED)?;
+            head.status = StatusCode::NOT_MODIFIED;
             for name in [CONTENT_LENGTH, CONTENT_TYPE, CONTENT_ENCODING] {
-                head.remove_header(&name);
+                headers.remove(name);
             }
-            Ok(())
         }
-        (Part::Unsatisfiable, length) => {
-            head.set_status(StatusCode::RANGE_NOT_SATISFIABLE)?;
-            for name in [CONTENT_TYPE, CONTENT_ENCODING] {
-                head.remove_header(&name);
+        (Part::Whole | Part::Span(_) | Part::Unsatisfiable, Some(length))
+            if !has_no_body(head.status) =>
+        {
+            // Nearly every head says it: to look costs less than to write it anew.
+            if !tells_length(headers, length) {
+                headers.insert(CONTENT_LENGTH, length.into());
             }
-            head.insert_header(CONTENT_RANGE, unsatisfied(length.unwrap_or_default()))?;
-            head.insert_header(CONTENT_LENGTH, 0)
         }
+        (Part::Whole | Part::Span(_) | Part::Unsatisfiable, _) => {}
     }
+}
+
+/// Makes the head of the whole that of a part.
+fn narrow(head: &mut ResponseHeader, part: &Part, length: Option<u64>) -> Result<()> {
+    match part {
+        Part::Whole | Part::NotModified => Ok(()),
+        Part::Span(span) => fetch::narrow(head, span, length.unwrap_or(span.end)),
+        Part::Unsatisfiable => fetch::narrow_to_nothing(head, length.unwrap_or_default()),
+    }
+}
+
+/// Whether headers say that a body is so long, and nothing else about its length.
+fn tells_length(headers: &HeaderMap, length: u64) -> bool {
+    let mut lines = headers.get_all(CONTENT_LENGTH).iter();
+    let (Some(line), None) = (lines.next(), lines.next()) else {
+        return false;
+    };
+    let digits = line.as_bytes();
+    // A number may be written with a sign, a length may not.
+    digits.iter().all(u8::is_ascii_digit)
+        && str::from_utf8(digits).is_ok_and(|digits| digits.parse() == Ok(length))
+}
+
+/// The words that the upstream had for the status, if they are its own.
+fn phrase(head: &mut ResponseHeader, stored: &ResponseHeader) -> Result<()> {
+    let phrase = stored.get_reason_phrase();
+    if phrase == stored.status.canonical_reason() {
+        return Ok(());
+    }
+    head.set_reason_phrase(phrase)
 }
 
 /// Whether nothing follows the head.
@@ -151,7 +186,7 @@ fn is_silent(session: &Session, head: &ResponseHeader) -> bool {
         || head.status == StatusCode::RANGE_NOT_SATISFIABLE
 }
 
-fn has_no_body(status: StatusCode) -> bool {
+pub(super) fn has_no_body(status: StatusCode) -> bool {
     matches!(status, StatusCode::NO_CONTENT | StatusCode::NOT_MODIFIED)
 }
 
@@ -204,15 +239,97 @@ async fn send(session: &mut Session, ctx: &mut Ctx, mut data: Bytes, last: bool)
             .map_err(|error| ctx.refuse(Reply::from(error)))?;
     }
     if last || !data.is_empty() {
-        session.write_response_body(Some(data), last).await?;
+        let http2 = session.as_downstream().is_http2();
+        for (piece, last) in Pieces::of(data, last, http2) {
+            session.write_response_body(Some(piece), last).await?;
+        }
     }
     Ok(())
 }
 
-async fn read(reader: &mut Reader<Head>) -> Result<Option<Bytes>> {
+/// A part of a body, cut into what is written at once: the time for taking no byte holds for all of that. Tells
+/// which is the last of the body.
+pub(super) struct Pieces {
+    rest: Option<(Bytes, bool)>,
+    size: usize,
+}
+
+impl Pieces {
+    /// None at all, if there is no data and more may come.
+    pub(super) fn of(data: Bytes, last: bool, http2: bool) -> Self {
+        Self {
+            rest: (last || !data.is_empty()).then_some((data, last)),
+            size: if http2 { PIECE } else { PIECE_OF_HTTP1 },
+        }
+    }
+}
+
+impl Iterator for Pieces {
+    type Item = (Bytes, bool);
+
+    fn next(&mut self) -> Option<(Bytes, bool)> {
+        let (mut data, last) = self.rest.take()?;
+        if data.len() <= self.size {
+            return Some((data, last));
+        }
+        let piece = data.split_to(self.size);
+        self.rest = Some((data, last));
+        Some((piece, false))
+    }
+}
+
+pub(super) async fn read(reader: &mut Reader<Head>) -> Result<Option<Bytes>> {
     let read = reader.read().await;
     read.map_err(|_| {
         let why = "the fetch of this body was broken off";
         Error::explain(ErrorType::ReadError, why).into_up()
     })
+}
+
+/// A socket takes more at once than the window of a stream.
+const PIECE_OF_HTTP1: usize = 4 * PIECE;
+
+/// How many headers are added to those that are stored: the map of them grows once at most.
+const ADDED: usize = 8;
+
+#[cfg(test)]
+mod tests {
+    use http::HeaderValue;
+
+    use super::*;
+
+    #[test]
+    fn a_body_is_cut_into_pieces_of_which_the_last_one_is_known() {
+        let cut = |size, last, http2| {
+            let body = Bytes::from(vec![b'x'; size]);
+            Pieces::of(body, last, http2)
+                .map(|(piece, last)| (piece.len(), last))
+                .collect::<Vec<_>>()
+        };
+        assert_eq!(cut(0, false, true), []);
+        assert_eq!(cut(0, true, true), [(0, true)]);
+        assert_eq!(cut(PIECE, true, true), [(PIECE, true)]);
+        assert_eq!(cut(PIECE + 1, true, true), [(PIECE, false), (1, true)]);
+        assert_eq!(cut(PIECE + 1, false, true), [(PIECE, false), (1, false)]);
+        assert_eq!(cut(PIECE + 1, true, false), [(PIECE + 1, true)]);
+    }
+
+    #[test]
+    fn a_length_is_told_by_one_line_of_digits_alone() {
+        for (lines, told) in [
+            (&["200"][..], true),
+            (&["0200"], true),
+            (&["+200"], false),
+            (&[""], false),
+            (&["201"], false),
+            (&["200", "200"], false),
+            (&[], false),
+        ] {
+            let mut headers = HeaderMap::new();
+            for line in lines {
+                headers.append(CONTENT_LENGTH, HeaderValue::from_static(line));
+            }
+            assert_eq!(tells_length(&headers, 200), told, "{lines:?}");
+        }
+    }
 }

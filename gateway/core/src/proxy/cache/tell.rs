@@ -33,12 +33,12 @@ use crate::{
 /// Tells of a response that is served without Pingora's cache.
 pub(super) fn served(
     session: &Session,
-    head: &mut ResponseHeader,
+    headers: &mut HeaderMap,
     ctx: &mut Ctx,
     freshness: &Freshness,
     now: SystemTime,
-) -> Result<()> {
-    head.insert_header(AGE, freshness.age_value(now))?;
+) {
+    headers.insert(AGE, freshness.age_value(now));
     let collapsed = session.cache.lock_duration().is_some();
     let (mut event, mut outcome, mut reason) = (Event::Hit, Outcome::Hit, None);
     if let Some(caching) = ctx.caching.as_ref().filter(|caching| caching.served_stale) {
@@ -56,7 +56,8 @@ pub(super) fn served(
         plan.zone.counters.count(Event::Coalesced);
     }
     count(ctx, event, reason);
-    write(head, outcome, Some(freshness.ttl(now)), reason)
+    let status = status(outcome, Some(freshness.ttl(now)), reason);
+    headers.append(CACHE_STATUS, status);
 }
 
 /// Tells of a response that has come through Pingora's cache, or past it.
@@ -277,12 +278,16 @@ fn write(
     ttl: Option<i64>,
     detail: Option<&str>,
 ) -> Result<()> {
+    head.append_header(CACHE_STATUS, status(outcome, ttl, detail))
+        .map(drop)
+}
+
+fn status(outcome: Outcome, ttl: Option<i64>, detail: Option<&str>) -> HeaderValue {
     let status = CacheStatus {
         outcome,
         ttl,
         key: None,
         detail,
     };
-    head.append_header(CACHE_STATUS, status.header_value())
-        .map(drop)
+    status.header_value()
 }

@@ -240,7 +240,8 @@ impl Order {
             if stream.read_buf(&mut read).await? == 0 {
                 return Err(io::ErrorKind::UnexpectedEof.into());
             }
-            if let Some(status) = status(&read)? {
+            // What only announces an answer decides nothing, and is left to who is quicker with it.
+            if let Some(status) = status(answer(&read))? {
                 return Ok((stream, read.freeze(), status));
             }
         }
@@ -251,6 +252,20 @@ impl Order {
 fn whole(hedge: Hedge) -> Option<(Hedge, u16, Box<HttpPeer>)> {
     let (number, peer) = hedge.number().zip(hedge.peer())?;
     Some((hedge, number, peer))
+}
+
+/// What follows interim heads (RFC 9110, section 15.2), or the last of them, as far as it has come.
+fn answer(mut read: &[u8]) -> &[u8] {
+    while let Ok(Some(interim)) = status(read)
+        && interim.is_informational()
+        && interim != StatusCode::SWITCHING_PROTOCOLS
+    {
+        let Some(end) = memchr::memmem::find(read, b"\r\n\r\n") else {
+            return b"";
+        };
+        read = read.get(end + 4..).unwrap_or_default();
+    }
+    read
 }
 
 /// The status of an answer of HTTP/1 that begins like this; none if there is more to come.
@@ -288,6 +303,17 @@ mod tests {
             let known = status(&answer[..length]).unwrap();
             assert_eq!(known, Some(StatusCode::NO_CONTENT), "{length}");
         }
+    }
+
+    #[test]
+    fn interim_heads_are_no_answer() {
+        let interim = b"HTTP/1.1 103 Early Hints\r\nLink: <a>\r\n\r\n";
+        for length in 0..interim.len() {
+            let known = status(answer(&interim[..length])).unwrap();
+            assert_eq!(known, None, "{length}");
+        }
+        let whole = [interim, interim, &b"HTTP/1.1 404 Not Found\r\n"[..]].concat();
+        assert_eq!(status(answer(&whole)).unwrap(), Some(StatusCode::NOT_FOUND));
     }
 
     #[test]

@@ -9,7 +9,7 @@ use pingora_proxy::Session;
 use tokio::time::timeout;
 
 /// How much is written at once. The time for taking no byte holds for all of it.
-const PIECE: usize = 16 * 1024;
+pub(in crate::proxy) const PIECE: usize = 16 * 1024;
 
 /// The most that is read of a body that nobody wants, before the client is told to stop.
 const WORTH_DRAINING: u64 = 64 * 1024;

@@ -8,12 +8,11 @@ use std::{
     time::Duration,
 };
 
-use edgeway_sdk::types::Size;
+use edgeway_sdk::{Template, types::Size};
 use http::{
     HeaderName,
     header::{AUTHORIZATION, COOKIE},
 };
-
 use xxhash_rust::xxh3::xxh3_64;
 
 use super::{Compiler, target::names_below};
@@ -62,10 +61,11 @@ impl<'a> Caches<'a> {
         }
     }
 
-    /// The cache of a route; none if it is wrong, which has been told then.
+    /// The cache of a route that leads there; none if it is wrong, which has been told then.
     pub(super) fn plan(
         &mut self,
         cache: &At<config::Cache>,
+        leads_to: &str,
         problems: &mut Problems,
     ) -> Option<Plan> {
         let before = problems.errors();
@@ -79,13 +79,14 @@ impl<'a> Caches<'a> {
             return None;
         }
         let bypass = several(&written.bypass).map(|value| value.0.template.clone());
+        let bypass: Box<[_]> = bypass.collect();
         let (rules, key) = (rules(written, by), key_rule(written));
         Some(Plan {
             zone: self.zones.named(&zone?),
-            seal: seal(&key, &rules),
+            seal: seal(&key, &rules, &bypass, leads_to),
             rules,
             key,
-            bypass: bypass.collect(),
+            bypass,
             tags: written.tags.as_ref().map(|tags| tags.0.clone()),
             wait: written.wait.0.0,
         })
@@ -272,10 +273,11 @@ impl Told {
     }
 }
 
-/// Tells rules apart by which different requests get the same response, or one is shared that was not before.
-fn seal(key: &KeyRule, rules: &Rules) -> u64 {
+/// Tells rules apart by which different requests get the same response, or one is shared that was not before,
+/// and responses that come from elsewhere.
+fn seal(key: &KeyRule, rules: &Rules, bypass: &[Template], leads_to: &str) -> u64 {
     let shared = (&rules.authorization, &rules.cookie, &rules.set_cookie);
-    xxh3_64(format!("{key:?} {shared:?}").as_bytes())
+    xxh3_64(format!("{key:?} {shared:?} {bypass:?} {leads_to}").as_bytes())
 }
 
 fn several<T>(list: &Option<At<Several<T>>>) -> impl Iterator<Item = &T> {
@@ -306,7 +308,7 @@ fn rules(cache: &config::Cache, by: Told) -> Rules {
         },
         cookie: match by.cookies || despite(Despite::Cookie) {
             true => Cookie::Ignored,
-            false => Cookie::Stated,
+            false => Cookie::Shared,
         },
         set_cookie: match despite(Despite::SetCookie) {
             true => SetCookie::Shared,
@@ -357,6 +359,12 @@ fn key_rule(cache: &config::Cache) -> KeyRule {
         },
         headers: several(&cache.by)
             .filter_map(|value| value.0.header())
+            .collect(),
+        cookies: several(&cache.by)
+            .filter_map(|value| value.0.cookie().map(Box::from))
+            .collect(),
+        claims: several(&cache.by)
+            .filter_map(|value| value.0.claim().map(Box::from))
             .collect(),
         by: several(&cache.by)
             .map(|value| value.0.template.clone())
@@ -436,7 +444,7 @@ fn in_vain(cache: &config::Cache, by: Told, problems: &mut Problems) {
 
 #[cfg(test)]
 mod tests {
-    use edgeway_sdk::{Filters, Resources, Template};
+    use edgeway_sdk::{Filters, Resources};
     use http::StatusCode;
     use serde::Deserialize;
 
@@ -469,7 +477,7 @@ mod tests {
             folder,
         };
         let mut caches = Caches::new(compiler, &written.caches, &mut problems);
-        let plan = caches.plan(&written.cache, &mut problems);
+        let plan = caches.plan(&written.cache, "", &mut problems);
         let (_, specs) = caches.finish();
         (plan, specs, problems.render(&document, Look::Plain))
     }
@@ -492,7 +500,7 @@ mod tests {
         assert_eq!(plan.rules.targets, ["cdn-cache-control"]);
         assert_eq!(plan.rules.heuristic, None);
         assert_eq!(plan.rules.authorization, Authorization::Stated);
-        assert_eq!(plan.rules.cookie, Cookie::Stated);
+        assert_eq!(plan.rules.cookie, Cookie::Shared);
         assert_eq!(plan.rules.set_cookie, SetCookie::Never);
         assert_eq!(plan.rules.honour, Honour::default());
         assert_eq!(plan.key.query, QueryRule::AsSent);
@@ -526,13 +534,13 @@ mod tests {
         use Authorization as A;
         use Cookie as C;
         for (cache, authorization, cookie) in [
-            ("{ by: '{header.Authorization}' }", A::Keyed, C::Stated),
+            ("{ by: '{header.Authorization}' }", A::Keyed, C::Shared),
             ("{ by: '{header.cookie}' }", A::Stated, C::Ignored),
-            ("{ by: '{cookie.session}' }", A::Stated, C::Stated),
-            ("{ by: ['{claim.sub}', '{subject}'] }", A::Stated, C::Stated),
-            ("{ by: '{header.x-authorization}' }", A::Stated, C::Stated),
+            ("{ by: '{cookie.session}' }", A::Stated, C::Shared),
+            ("{ by: ['{claim.sub}', '{subject}'] }", A::Stated, C::Shared),
+            ("{ by: '{header.x-authorization}' }", A::Stated, C::Shared),
             ("{ despite: cookie }", A::Stated, C::Ignored),
-            ("{ despite: [authorization] }", A::Keyed, C::Stated),
+            ("{ despite: [authorization] }", A::Keyed, C::Shared),
         ] {
             let rules = plan(cache).rules;
             assert_eq!(rules.authorization, authorization, "{cache}");
@@ -541,7 +549,7 @@ mod tests {
         }
         let rules = plan("{ despite: set_cookie }").rules;
         assert_eq!(rules.set_cookie, SetCookie::Shared);
-        assert_eq!(rules.cookie, Cookie::Stated);
+        assert_eq!(rules.cookie, Cookie::Shared);
     }
 
     #[test]

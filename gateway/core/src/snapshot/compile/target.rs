@@ -124,10 +124,10 @@ impl<'a> Targets<'a> {
         to: Option<Destination>,
         problems: &mut Problems,
     ) -> Option<Target> {
-        let cache = route
-            .cache
-            .as_ref()
-            .map(|cache| self.caches.plan(cache, problems));
+        let cache = route.cache.as_ref().map(|cache| {
+            self.caches
+                .plan(cache, &leads_to(route, to.as_ref()), problems)
+        });
         let mirror = match &route.mirror {
             Some(mirror) => {
                 let cluster = self.upstream(&mirror.value.upstream, problems);
@@ -380,3 +380,20 @@ fn content_type(path: &Path) -> HeaderValue {
 
 const TEXT: HeaderValue = HeaderValue::from_static("text/plain; charset=utf-8");
 const JSON: HeaderValue = HeaderValue::from_static("application/json");
+
+/// What tells where a route leads, so that what one place has answered is not taken for another's.
+fn leads_to(route: &Route, to: Option<&Destination>) -> String {
+    let of = |cluster: &Cluster| (cluster.name.clone(), cluster.settings.host.clone());
+    let upstreams: Vec<_> = match to {
+        None => Vec::new(),
+        Some(Destination::One(cluster)) => vec![of(cluster)],
+        Some(Destination::Split { clusters, .. }) => {
+            clusters.iter().map(|(cluster, _)| of(cluster)).collect()
+        }
+    };
+    let strip = route.strip_prefix.as_ref().map(|prefix| &prefix.value);
+    let add = route.add_prefix.as_ref().map(|prefix| &prefix.value);
+    let rewrite = route.rewrite.as_ref().map(|rewrite| &rewrite.value);
+    let rewrite = rewrite.map(|rewrite| (&rewrite.pattern.value, &rewrite.to.value));
+    format!("{upstreams:?} {strip:?} {add:?} {rewrite:?}")
+}

@@ -218,7 +218,7 @@ impl Chance {
             cookie: if lenient {
                 Cookie::Ignored
             } else {
-                Cookie::Stated
+                Cookie::Shared
             },
             set_cookie: if lenient {
                 SetCookie::Shared
@@ -334,7 +334,7 @@ fn what_is_personal_is_stored_only_if_it_is_said_to_be_shared() {
         let (mut request, response) = (chance.request(), chance.response());
         let rules = Rules {
             authorization: Authorization::Stated,
-            cookie: Cookie::Stated,
+            cookie: Cookie::Shared,
             set_cookie: SetCookie::Shared,
             ..chance.rules()
         };

@@ -205,6 +205,12 @@ fn section_3_what_may_be_stored() {
             "cookie sent, lifetime stated",
             "Cookie: a=b",
             "Cache-Control: max-age=5",
+            Some(Cookie),
+        ),
+        (
+            "cookie sent, said to be shared",
+            "Cookie: a=b",
+            "Cache-Control: max-age=5, public",
             None,
         ),
         (
@@ -225,6 +231,26 @@ fn section_3_methods() {
         let verdict = verdict(&with_method(&method, ""), &fresh, &Rules::default());
         assert_eq!(verdict, Verdict::Not(Reason::Method), "{method}");
     }
+}
+
+#[test]
+fn a_stream_of_events_is_not_stored_unless_it_says_so() {
+    let rules = ttl(1, 5);
+    for kind in [
+        "text/event-stream",
+        "Text/Event-Stream; charset=utf-8",
+        "multipart/x-mixed-replace;boundary=x",
+    ] {
+        let stream = |more: &str| ok(&format!("Content-Type: {kind}\n{more}"));
+        let verdict = |response| verdict(&get(""), &response, &rules);
+        assert_eq!(verdict(stream("")), Verdict::Not(Reason::Stream), "{kind}");
+        let stated = verdict(stream("Cache-Control: max-age=5"));
+        assert!(matches!(stated, Verdict::Store(_)), "{kind}: {stated:?}");
+    }
+    // Whoever asks for it next is not given it either.
+    assert!(!Reason::is_of_request(Reason::Stream.as_str()));
+    let other = verdict(&get(""), &ok("Content-Type: text/event-streams"), &rules);
+    assert!(matches!(other, Verdict::Store(_)), "{other:?}");
 }
 
 #[test]
