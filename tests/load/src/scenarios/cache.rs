@@ -26,14 +26,14 @@ pub(crate) fn prepare(bench: &Bench) -> Result<Scenario> {
     for contestant in &mut contestants {
         store(contestant, &pages, &application, bench)?;
         store(contestant, &few, &application, bench)?;
-        if contestant.name == NGINX {
+        if contestant.name == OPEN {
             continue;
         }
         let before = (contestant.process.memory()?, bench.taken_in_memory()?);
         store(contestant, &rest, &application, bench)?;
         let memory_grown = contestant.process.memory()?.saturating_sub(before.0);
         findings.push(memory(contestant.name, memory_grown));
-        if contestant.name == PLAIN {
+        if contestant.name == NGINX {
             findings.push(files(bench.taken_in_memory()?.saturating_sub(before.1)));
         }
     }
@@ -53,8 +53,8 @@ pub(crate) fn prepare(bench: &Bench) -> Result<Scenario> {
 
 fn contestants(bench: &Bench, application: SocketAddr) -> Result<Vec<Contestant>> {
     let mut contestants = vec![
-        nginx(bench, NGINX, OPEN_FILES, application)?,
-        nginx(bench, PLAIN, "", application)?,
+        nginx(bench, NGINX, "", application)?,
+        nginx(bench, OPEN, OPEN_FILES, application)?,
         varnish(bench, application)?,
     ];
     if bench.has_edgeway() {
@@ -65,7 +65,7 @@ fn contestants(bench: &Bench, application: SocketAddr) -> Result<Vec<Contestant>
 
 fn jobs(contestants: &[Contestant]) -> Vec<Job> {
     let everyone = || (0..contestants.len()).collect();
-    let filled = |at: &usize| contestants[*at].name != NGINX;
+    let filled = |at: &usize| contestants[*at].name != OPEN;
     let filled = || (0..contestants.len()).filter(filled).collect();
     let job = |title, contestants, plan, at_most: &[f64]| Job {
         title,
@@ -215,18 +215,17 @@ fn memory(name: &str, grown: u64) -> Finding {
 /// What nginx keeps in files, each of which takes up whole pages.
 fn files(grown: u64) -> Finding {
     Finding {
-        what: format!("and in files, {PLAIN}"),
+        what: format!("and in files, {NGINX}"),
         measured: (grown / u64::from(MANY - FEW)) as f64,
         at_most: None,
     }
 }
 
 const EDGEWAY: &str = "edgeway";
-/// With what spares it opening files, and so the one to compare with. It is not given more objects than it has
-/// open files.
+/// As its own articles have it.
 const NGINX: &str = "nginx";
-/// As most have it.
-const PLAIN: &str = "nginx, plain";
+/// With what spares it opening files. It is not given more objects than it has open files.
+const OPEN: &str = "nginx, open files";
 const OPEN_FILES: &str = "
     open_file_cache max=10000 inactive=1h;
     open_file_cache_valid 1h;";

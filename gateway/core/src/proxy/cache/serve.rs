@@ -287,7 +287,7 @@ pub(super) async fn read(reader: &mut Reader<Head>) -> Result<Option<Bytes>> {
 }
 
 /// A socket takes more at once than the window of a stream.
-const PIECE_OF_HTTP1: usize = 4 * PIECE;
+const PIECE_OF_HTTP1: usize = 8 * PIECE;
 
 /// How many headers are added to those that are stored: the map of them grows once at most.
 const ADDED: usize = 8;
