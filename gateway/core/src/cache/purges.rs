@@ -31,7 +31,7 @@ static TURNS: AtomicU64 = AtomicU64::new(0);
 
 /// The last purges. Names share places, so some responses are not stored for the sake of another.
 pub(super) struct Purges {
-    names: [AtomicU64; PLACES],
+    names: Box<[AtomicU64]>,
     /// The last of the selections.
     last: AtomicU64,
     selections: Mutex<Recent>,
@@ -48,7 +48,7 @@ struct Recent {
 impl Default for Purges {
     fn default() -> Self {
         Self {
-            names: [const { AtomicU64::new(0) }; PLACES],
+            names: (0..PLACES).map(|_| AtomicU64::new(0)).collect(),
             last: AtomicU64::new(0),
             selections: Mutex::default(),
         }
@@ -105,8 +105,8 @@ impl Purges {
     }
 }
 
-/// Others than the names of one busy form share a place seldom.
-const PLACES: usize = 1024;
+/// In 128 KiB. Where many forms are sent, what is fetched meanwhile shares a place with one of them seldom.
+const PLACES: usize = 1 << 14;
 /// Selections of the longest call, and some more.
 const KEPT: usize = 512;
 
