@@ -17,7 +17,7 @@ use pingora::{
 };
 use pingora_proxy::Session;
 
-use super::{ctx::Ctx, upload};
+use super::{attempt, ctx::Ctx, upload};
 
 /// A piece of the request's body, on its way to the endpoint.
 pub(super) fn request(
@@ -56,8 +56,7 @@ pub(super) fn arrived(session: &Session, end: bool, ctx: &mut Ctx) -> Result<()>
         return Ok(());
     }
     if tries.is_cut() {
-        let why = "the time for the whole request is over";
-        return Err(Error::explain(ErrorType::ReadTimedout, why).into_up());
+        return Err(Error::explain(ErrorType::ReadTimedout, attempt::OVER).into_up());
     }
     if end {
         tries.release();
