@@ -2,7 +2,7 @@
 
 use edgeway_sdk::{Origin, Reply, message::is_framing};
 use http::{
-    HeaderName, Method, StatusCode, Version,
+    HeaderName, StatusCode, Version,
     header::{CONNECTION, RANGE, TRAILER, TRANSFER_ENCODING},
 };
 use pingora::{Error, ErrorType, Result, cache::CachePhase, http::ResponseHeader};
@@ -190,14 +190,14 @@ fn nominated(response: &ResponseHeader) -> SmallVec<[HeaderName; 2]> {
     names.filter(|name| !is_framing(name)).collect()
 }
 
-/// Has the body edited, if filters have asked for that. Its length is not known beforehand.
+/// Has the body edited, as filters have asked for. Its length is not known beforehand.
 ///
 /// # Errors
 ///
 /// It is a part of a body, which the endpoint has made: edited by itself it would not fit the others, and unedited
 /// it may show what an edit is to hide. Filters that want such a body remove `Range` from its request.
 fn edit(session: &mut Session, response: &mut ResponseHeader, ctx: &mut Ctx) -> Result<()> {
-    if !body::is_edited(ctx) || response.status == StatusCode::SWITCHING_PROTOCOLS {
+    if response.status == StatusCode::SWITCHING_PROTOCOLS {
         return Ok(());
     }
     if response.status == StatusCode::PARTIAL_CONTENT {
@@ -207,12 +207,7 @@ fn edit(session: &mut Session, response: &mut ResponseHeader, ctx: &mut Ctx) -> 
     }
     body::reframe(response)?;
     let request = session.req_header();
-    let bodyless = request.method == Method::HEAD
-        || matches!(
-            response.status,
-            StatusCode::NO_CONTENT | StatusCode::NOT_MODIFIED
-        );
-    if bodyless {
+    if body::is_absent(&request.method, response.status) {
         return Ok(());
     }
     if request.version == Version::HTTP_11 {

@@ -6,7 +6,7 @@ use async_trait::async_trait;
 use bytes::Bytes;
 use edgeway_sdk::{BodyEdit, Reply};
 use http::{
-    HeaderMap, HeaderValue, Method,
+    HeaderMap, HeaderValue, Method, StatusCode,
     header::{ACCEPT_RANGES, CONTENT_LENGTH, ETAG},
 };
 use pingora::{
@@ -220,6 +220,51 @@ pub(super) fn edit(
         .try_fold(piece, |piece, edit| edit.edit(piece, end))
 }
 
+/// A part of a body, cut into what is written at once: the time for taking no byte holds for all of that. Tells
+/// which is the last of the body.
+pub(super) struct Pieces {
+    rest: Option<(Bytes, bool)>,
+    size: usize,
+}
+
+impl Pieces {
+    /// None at all, if there is no data and more may come.
+    pub(super) fn of(data: Bytes, last: bool, http2: bool) -> Self {
+        Self {
+            rest: (last || !data.is_empty()).then_some((data, last)),
+            size: if http2 { PIECE } else { PIECE_OF_HTTP1 },
+        }
+    }
+}
+
+impl Iterator for Pieces {
+    type Item = (Bytes, bool);
+
+    fn next(&mut self) -> Option<(Bytes, bool)> {
+        let (mut data, last) = self.rest.take()?;
+        if data.len() <= self.size {
+            return Some((data, last));
+        }
+        let piece = data.split_to(self.size);
+        self.rest = Some((data, last));
+        Some((piece, false))
+    }
+}
+
+/// Whether a response with this status has no body, whatever its headers say (RFC 9110, 6.4.1).
+pub(super) fn has_no_body(status: StatusCode) -> bool {
+    matches!(status, StatusCode::NO_CONTENT | StatusCode::NOT_MODIFIED)
+}
+
+/// Whether no body follows the head of the response to a request with this method.
+pub(super) fn is_absent(method: &Method, status: StatusCode) -> bool {
+    *method == Method::HEAD || has_no_body(status)
+}
+
+/// How much is written at once over HTTP/2.
+const PIECE: usize = 16 * 1024;
+/// A socket takes more at once than the window of a stream.
+const PIECE_OF_HTTP1: usize = 8 * PIECE;
 const EDIT: &str = "an edit of the body has failed";
 
 #[cfg(test)]
@@ -254,6 +299,22 @@ mod tests {
     fn passes(editing: &mut Editing, piece: &'static str, end: bool) -> Result<Option<Bytes>> {
         let mut body = Some(Bytes::from_static(piece.as_bytes()));
         editing.response_body_filter(&mut body, end).map(|()| body)
+    }
+
+    #[test]
+    fn a_body_is_cut_into_pieces_of_which_the_last_one_is_known() {
+        let cut = |size, last, http2| {
+            let body = Bytes::from(vec![b'x'; size]);
+            Pieces::of(body, last, http2)
+                .map(|(piece, last)| (piece.len(), last))
+                .collect::<Vec<_>>()
+        };
+        assert_eq!(cut(0, false, true), []);
+        assert_eq!(cut(0, true, true), [(0, true)]);
+        assert_eq!(cut(PIECE, true, true), [(PIECE, true)]);
+        assert_eq!(cut(PIECE + 1, true, true), [(PIECE, false), (1, true)]);
+        assert_eq!(cut(PIECE + 1, false, true), [(PIECE, false), (1, false)]);
+        assert_eq!(cut(PIECE + 1, true, false), [(PIECE + 1, true)]);
     }
 
     #[test]

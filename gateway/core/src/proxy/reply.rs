@@ -7,7 +7,7 @@ mod problem;
 use bytes::Bytes;
 use edgeway_sdk::{BodyEdit, Exchange, Origin, Reply, message::is_framing};
 use http::{
-    Method, StatusCode, Version,
+    Version,
     header::{CONTENT_LENGTH, CONTENT_TYPE, EXPECT, LOCATION},
 };
 use pingora::{
@@ -16,7 +16,6 @@ use pingora::{
 };
 use pingora_proxy::{FailToProxy, Session};
 
-pub(super) use self::http2::PIECE;
 use super::{body, cache, chain, ctx::Ctx};
 use crate::{
     config::scalar::SchemeName,
@@ -144,11 +143,7 @@ fn edited(edits: &mut Vec<Box<dyn BodyEdit>>, body: Bytes) -> edgeway_sdk::Resul
 }
 
 async fn write(session: &mut Session, mut head: ResponseHeader, body: Bytes) -> Result<()> {
-    let bodyless = matches!(
-        head.status,
-        StatusCode::NO_CONTENT | StatusCode::NOT_MODIFIED
-    );
-    if !bodyless {
+    if !body::has_no_body(head.status) {
         head.insert_header(CONTENT_LENGTH, body.len())?;
     }
     // Otherwise Pingora would close every connection with an unread body, however little it is.
@@ -157,7 +152,7 @@ async fn write(session: &mut Session, mut head: ResponseHeader, body: Bytes) -> 
     if !drains || session.is_process_shutting_down() {
         session.set_keepalive(None);
     }
-    let silent = bodyless || body.is_empty() || session.req_header().method == Method::HEAD;
+    let silent = body.is_empty() || body::is_absent(&session.req_header().method, head.status);
     if session.req_header().version == Version::HTTP_2 {
         return http2::write(session, head, (!silent).then_some(body)).await;
     }

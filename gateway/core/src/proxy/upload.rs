@@ -5,10 +5,12 @@
 
 use std::sync::Arc;
 
-use http::{Method, StatusCode, header::CONTENT_LENGTH};
+use http::header::CONTENT_LENGTH;
 use pingora::http::ResponseHeader;
 use pingora_proxy::Session;
 use tokio::sync::Notify;
+
+use super::body;
 
 /// Whether a request was answered while its body is still being sent. Clones tell the same.
 ///
@@ -25,11 +27,8 @@ impl Upload {
 
 /// Notes that an answer has begun, which may be all of it.
 pub(super) fn begun(session: &Session, response: &ResponseHeader) {
-    let status = response.status;
     let headers = &response.headers;
-    let bodyless = status == StatusCode::NO_CONTENT
-        || status == StatusCode::NOT_MODIFIED
-        || session.req_header().method == Method::HEAD
+    let bodyless = body::is_absent(&session.req_header().method, response.status)
         || headers.get(CONTENT_LENGTH).is_some_and(|length| length == "0")
         // What gRPC says behind a body stands in the head where there is none.
         || headers.contains_key("grpc-status");

@@ -17,7 +17,7 @@ use std::{
 use async_trait::async_trait;
 use bytes::Bytes;
 use futures_core::Stream;
-use http::{HeaderMap, Method, StatusCode};
+use http::HeaderMap;
 use pingora::{
     Error, ErrorType, Result,
     cache::CachePhase,
@@ -36,10 +36,13 @@ use tokio::sync::oneshot;
 
 use super::{
     Ctx,
-    serve::{Pieces, has_no_body, read},
+    serve::{is_silent, read},
     tell,
 };
-use crate::cache::{head::Head, memory::Reader, policy::range::Span, storage::Hit};
+use crate::{
+    cache::{head::Head, memory::Reader, policy::range::Span, storage::Hit},
+    proxy::body::Pieces,
+};
 
 /// What of the body a client gets.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -125,12 +128,6 @@ pub(in crate::proxy) async fn end(session: &mut Session, ctx: &mut Ctx) {
 fn take_reader(session: &mut Session) -> Option<Reader<Head>> {
     let hit = session.cache.miss_body_reader()?;
     hit.as_any_mut().downcast_mut::<Hit>()?.take()
-}
-
-fn is_silent(session: &Session, head: &ResponseHeader) -> bool {
-    session.req_header().method == Method::HEAD
-        || has_no_body(head.status)
-        || head.status == StatusCode::RANGE_NOT_SATISFIABLE
 }
 
 struct Delivery {

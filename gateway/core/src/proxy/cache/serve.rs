@@ -5,7 +5,7 @@ use std::{mem, sync::Arc, time::SystemTime};
 use bytes::Bytes;
 use edgeway_sdk::{Origin, Reply};
 use http::{
-    HeaderMap, Method, StatusCode, Version,
+    HeaderMap, StatusCode, Version,
     header::{CONTENT_ENCODING, CONTENT_LENGTH, CONTENT_TYPE, TRANSFER_ENCODING},
     response,
 };
@@ -22,7 +22,10 @@ use crate::{
             range::{Span, Wanted, wanted},
         },
     },
-    proxy::{body, chain, reply::PIECE},
+    proxy::{
+        body::{self, Pieces, has_no_body},
+        chain,
+    },
 };
 
 /// What of a stored response a client gets.
@@ -180,14 +183,9 @@ fn phrase(head: &mut ResponseHeader, stored: &ResponseHeader) -> Result<()> {
 }
 
 /// Whether nothing follows the head.
-fn is_silent(session: &Session, head: &ResponseHeader) -> bool {
-    session.req_header().method == Method::HEAD
-        || has_no_body(head.status)
+pub(super) fn is_silent(session: &Session, head: &ResponseHeader) -> bool {
+    body::is_absent(&session.req_header().method, head.status)
         || head.status == StatusCode::RANGE_NOT_SATISFIABLE
-}
-
-pub(super) fn has_no_body(status: StatusCode) -> bool {
-    matches!(status, StatusCode::NO_CONTENT | StatusCode::NOT_MODIFIED)
 }
 
 /// A body whose length is not known comes in chunks, or ends with the connection.
@@ -234,7 +232,7 @@ async fn write(
 
 /// Sends a piece, as the filters want it.
 async fn send(session: &mut Session, ctx: &mut Ctx, mut data: Bytes, last: bool) -> Result<()> {
-    if !ctx.exchange.response_edits.is_empty() {
+    if body::is_edited(ctx) {
         data = body::edit(&mut ctx.exchange.response_edits, data, last)
             .map_err(|error| ctx.refuse(Reply::from(error)))?;
     }
@@ -247,37 +245,6 @@ async fn send(session: &mut Session, ctx: &mut Ctx, mut data: Bytes, last: bool)
     Ok(())
 }
 
-/// A part of a body, cut into what is written at once: the time for taking no byte holds for all of that. Tells
-/// which is the last of the body.
-pub(super) struct Pieces {
-    rest: Option<(Bytes, bool)>,
-    size: usize,
-}
-
-impl Pieces {
-    /// None at all, if there is no data and more may come.
-    pub(super) fn of(data: Bytes, last: bool, http2: bool) -> Self {
-        Self {
-            rest: (last || !data.is_empty()).then_some((data, last)),
-            size: if http2 { PIECE } else { PIECE_OF_HTTP1 },
-        }
-    }
-}
-
-impl Iterator for Pieces {
-    type Item = (Bytes, bool);
-
-    fn next(&mut self) -> Option<(Bytes, bool)> {
-        let (mut data, last) = self.rest.take()?;
-        if data.len() <= self.size {
-            return Some((data, last));
-        }
-        let piece = data.split_to(self.size);
-        self.rest = Some((data, last));
-        Some((piece, false))
-    }
-}
-
 pub(super) async fn read(reader: &mut Reader<Head>) -> Result<Option<Bytes>> {
     let read = reader.read().await;
     read.map_err(|_| {
@@ -285,9 +252,6 @@ pub(super) async fn read(reader: &mut Reader<Head>) -> Result<Option<Bytes>> {
         Error::explain(ErrorType::ReadError, why).into_up()
     })
 }
-
-/// A socket takes more at once than the window of a stream.
-const PIECE_OF_HTTP1: usize = 8 * PIECE;
 
 /// How many headers are added to those that are stored: the map of them grows once at most.
 const ADDED: usize = 8;
@@ -297,22 +261,6 @@ mod tests {
     use http::HeaderValue;
 
     use super::*;
-
-    #[test]
-    fn a_body_is_cut_into_pieces_of_which_the_last_one_is_known() {
-        let cut = |size, last, http2| {
-            let body = Bytes::from(vec![b'x'; size]);
-            Pieces::of(body, last, http2)
-                .map(|(piece, last)| (piece.len(), last))
-                .collect::<Vec<_>>()
-        };
-        assert_eq!(cut(0, false, true), []);
-        assert_eq!(cut(0, true, true), [(0, true)]);
-        assert_eq!(cut(PIECE, true, true), [(PIECE, true)]);
-        assert_eq!(cut(PIECE + 1, true, true), [(PIECE, false), (1, true)]);
-        assert_eq!(cut(PIECE + 1, false, true), [(PIECE, false), (1, false)]);
-        assert_eq!(cut(PIECE + 1, true, false), [(PIECE + 1, true)]);
-    }
 
     #[test]
     fn a_length_is_told_by_one_line_of_digits_alone() {

@@ -8,8 +8,7 @@ use pingora::{Result, http::ResponseHeader, protocols::http::HttpTask};
 use pingora_proxy::Session;
 use tokio::time::timeout;
 
-/// How much is written at once. The time for taking no byte holds for all of it.
-pub(in crate::proxy) const PIECE: usize = 16 * 1024;
+use crate::proxy::body::Pieces;
 
 /// The most that is read of a body that nobody wants, before the client is told to stop.
 const WORTH_DRAINING: u64 = 64 * 1024;
@@ -27,21 +26,12 @@ pub(super) async fn write(
     let head = HttpTask::Header(Box::new(head), body.is_none());
     session.write_response_tasks(vec![head]).await?;
     if let Some(body) = body {
-        write_pieces(session, body).await?;
+        for (piece, last) in Pieces::of(body, true, true) {
+            session.write_response_body(Some(piece), last).await?;
+        }
     }
     drain(session).await;
     Ok(())
-}
-
-async fn write_pieces(session: &mut Session, mut body: Bytes) -> Result<()> {
-    loop {
-        let piece = body.split_to(body.len().min(PIECE));
-        let end = body.is_empty();
-        session.write_response_body(Some(piece), end).await?;
-        if end {
-            return Ok(());
-        }
-    }
 }
 
 /// Reads what may be left of a small body, if it comes soon. Otherwise Pingora would reset the stream
