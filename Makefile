@@ -40,7 +40,7 @@ demo: ## Run the tutorial in containers and check it (needs a Docker engine)
 
 bench: ## Measure the gateway beside nginx, nginx with njs, and Varnish (about 22 minutes)
 	@.ci/need $(BUILD_TOOLS) nginx=nginx /usr/lib/nginx/modules/ngx_http_js_module.so=libnginx-mod-http-js \
-		/usr/sbin/varnishd=varnish
+		/usr/sbin/varnishd=varnish /usr/sbin/haproxy=haproxy
 	$(CARGO) build --release --locked -p edgeway -p edgeway-load
 	target/release/edgeway-load
 

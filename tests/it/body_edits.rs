@@ -356,8 +356,6 @@ fn a_connection_is_not_cut_when_its_answer_is_whole_and_the_client_slow() {
 fn a_websocket_that_begins_with_its_answer_is_no_body() {
     let endpoint = Upstream::raw(|mut caller| {
         caller.head();
-        // Pingora ends an upgraded connection whose answer overtakes the end of the request's empty body.
-        thread::sleep(ms(200));
         caller.send("HTTP/1.1 101 Switching Protocols\r\nUpgrade: websocket\r\nConnection: Upgrade\r\nSec-WebSocket-Accept: s3pPLMBiTxaQ9kYGzzhZRbK+xOo=\r\n\r\nsecret");
         while let Some(message) = caller.body(6) {
             caller.send(message);

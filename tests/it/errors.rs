@@ -3,6 +3,7 @@
 use std::time::Instant;
 
 use edgeway_tests::{Answer, Echo, Gateway, Upstream};
+use serde_json::json;
 
 fn in_front_of(endpoint: impl std::fmt::Display, timeouts: &str) -> Gateway {
     Gateway::start(&format!(
@@ -217,7 +218,6 @@ fn malformed_requests_are_400_and_end_the_connection() {
     for bytes in [
         "garbage\r\n\r\n".to_owned(),
         "GET /app\r\n\r\n".to_owned(),
-        "GET /app HTTP/3.7\r\nHost: a\r\n\r\n".to_owned(),
         "G\u{e9}T /app HTTP/1.1\r\nHost: a\r\n\r\n".to_owned(),
         head("X-A: b"),
         head("Host: a\r\nHost: b"),
@@ -252,6 +252,20 @@ fn malformed_requests_are_400_and_end_the_connection() {
         connection.rest().unwrap();
     }
     assert_eq!(gateway.get("/app").status, 200);
+}
+
+#[test]
+fn a_version_that_is_not_spoken_is_505() {
+    let echo = Echo::start();
+    let gateway = in_front_of(&echo, "");
+    let mut connection = gateway.connect();
+    connection.send("GET /app HTTP/3.7\r\nHost: a\r\n\r\n");
+    let answer = connection.answer();
+    assert_eq!(
+        (answer.status, &answer.json()["status"]),
+        (505, &json!(505))
+    );
+    connection.expect_close();
 }
 
 /// Two readings of where a body ends make one request two (RFC 9112, 11.2).
@@ -300,6 +314,6 @@ fn too_many_headers_are_refused_and_many_are_not() {
     };
     let answer = with(90).send();
     assert_eq!(answer.received("x-89"), ["89"]);
-    assert_eq!(with(1000).send().status, 400);
+    assert_eq!(with(1000).send().status, 431);
     assert_eq!(gateway.get("/app").status, 200);
 }

@@ -317,6 +317,7 @@ fn a_rewritten_path_that_is_no_path_is_400() {
     let echo = Echo::start();
     let gateway = Gateway::start(&format!(
         r#"
+        requests: {{ max_target: 70KiB, max_header_size: 80KiB }}
         upstreams: {{ app: {{ endpoints: ['{echo}'] }} }}
         routes:
           - add_prefix: /v2

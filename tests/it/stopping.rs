@@ -105,7 +105,7 @@ fn a_second_signal_stops_at_once() {
 #[test]
 fn a_connection_is_closed_after_keepalive_without_a_request() {
     let echo = Echo::start();
-    let gateway = gateway(&echo, "requests: { keepalive: 1s }");
+    let gateway = gateway(&echo, "requests: { keepalive: 1s, header_timeout: 1s }");
     let second = Duration::from_secs(1);
     let mut used = gateway.connect();
     used.get("/");

@@ -493,8 +493,6 @@ fn a_connection_serves_on_after_requests_with_a_whole_time() {
 fn a_websocket_is_not_cut_by_any_of_these_times() {
     let endpoint = Upstream::raw(|mut caller| {
         caller.head();
-        // Not before the gateway has looked again: see the README's limits.
-        thread::sleep(ms(100));
         caller.send("HTTP/1.1 101 Switching Protocols\r\nUpgrade: websocket\r\nConnection: Upgrade\r\nSec-WebSocket-Accept: s3pPLMBiTxaQ9kYGzzhZRbK+xOo=\r\n\r\n");
         while let Some(message) = caller.body(4) {
             caller.send(message);

@@ -6,7 +6,7 @@ use std::sync::Arc;
 
 use rcgen::{
     BasicConstraints, CertificateParams, CertifiedIssuer, DnType, ExtendedKeyUsagePurpose, IsCa,
-    KeyPair, KeyUsagePurpose, date_time_ymd,
+    KeyPair, KeyUsagePurpose, PublicKeyData, date_time_ymd,
 };
 use rustls::RootCertStore;
 use rustls::crypto::CryptoProvider;
@@ -64,6 +64,15 @@ impl Authority {
     pub fn client_certificate(&self, name: &str) -> Certificate {
         let params = params(&[]);
         self.sign(params, &[name], ExtendedKeyUsagePurpose::ClientAuth)
+    }
+
+    /// A certificate for a key of somebody else, in PEM form.
+    pub(crate) fn sign_public(
+        &self,
+        params: &CertificateParams,
+        key: &impl PublicKeyData,
+    ) -> String {
+        params.signed_by(key, &self.issuer).expect(SIGNED).pem()
     }
 
     /// The file `ca.pem`, which lives as long as this value.

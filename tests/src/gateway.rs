@@ -2,15 +2,16 @@
 
 use std::fmt;
 use std::net::SocketAddr;
+use std::os::fd::OwnedFd;
 use std::path::{Path, PathBuf};
-use std::process::ExitStatus;
+use std::process::{Command, ExitStatus, Stdio};
 use std::thread;
 use std::time::Duration;
 
 use rustix::process::Signal;
 use tempfile::TempDir;
 
-use crate::client::{Answer, Connection, Request};
+use crate::client::{Address, Answer, Connection, Request};
 use crate::process::{self, Process};
 use crate::wait::PATIENCE;
 
@@ -20,7 +21,7 @@ use crate::wait::PATIENCE;
 #[derive(Debug)]
 pub struct Gateway {
     process: Process,
-    listeners: Vec<(String, SocketAddr)>,
+    listeners: Vec<(String, Address)>,
     folder: TempDir,
 }
 
@@ -54,25 +55,29 @@ impl Gateway {
             program: "edgeway".to_owned(),
             folder: tempfile::tempdir().expect("a temporary folder can be made"),
             variables: Vec::new(),
+            passed: None,
         }
         .file(CONFIGURATION, complete(yaml))
     }
 
     /// Where the first listener waits.
+    ///
+    /// # Panics
+    ///
+    /// When it is at a unix socket.
     pub fn address(&self) -> SocketAddr {
-        self.listeners[0].1
+        port(&self.listeners[0].1)
     }
 
     /// Where a listener waits.
     ///
     /// # Panics
     ///
-    /// When there is no listener of this name.
+    /// When there is no listener of this name, or it is at a unix socket.
     pub fn address_of(&self, listener: &str) -> SocketAddr {
         let found = self.listeners.iter().find(|(name, _)| name == listener);
-        found
-            .unwrap_or_else(|| panic!("no listener `{listener}`"))
-            .1
+        let found = found.unwrap_or_else(|| panic!("no listener `{listener}`"));
+        port(&found.1)
     }
 
     /// Asks for a path, over a connection of its own.
@@ -83,12 +88,12 @@ impl Gateway {
 
     /// A request over a connection of its own, to be added to and then sent.
     pub fn request(&self, method: &str, target: &str) -> Request<'static> {
-        Request::to(self.address(), method, target)
+        Request::to(self.listeners[0].1.clone(), method, target)
     }
 
     /// A connection for several requests, or for bytes that are no request.
     pub fn connect(&self) -> Connection {
-        Connection::open(self.address())
+        Connection::open(self.listeners[0].1.clone())
     }
 
     /// Puts another configuration in the place of the first and tells the gateway. True if it is in
@@ -217,6 +222,7 @@ pub struct Setup {
     program: String,
     folder: TempDir,
     variables: Vec<(String, String)>,
+    passed: Option<(String, OwnedFd)>,
 }
 
 impl Setup {
@@ -235,6 +241,12 @@ impl Setup {
     /// Sets a variable of the environment; the gateway sees no others.
     pub fn env(mut self, name: &str, value: &str) -> Self {
         self.variables.push((name.to_owned(), value.to_owned()));
+        self
+    }
+
+    /// Passes a socket on as systemd does, once under each of these names: `http:https`.
+    pub fn passed(mut self, names: &str, socket: impl Into<OwnedFd>) -> Self {
+        self.passed = Some((names.to_owned(), socket.into()));
         self
     }
 
@@ -305,12 +317,33 @@ impl Setup {
         self.folder.path().join(CONFIGURATION)
     }
 
-    fn command(&self, command: &str) -> std::process::Command {
-        let mut edgeway = process::command(&self.program);
+    fn command(&self, command: &str) -> Command {
+        let mut edgeway = match &self.passed {
+            None => process::command(&self.program),
+            Some((names, socket)) => passing(names, socket, &process::program(&self.program)),
+        };
         edgeway.arg(command).arg("-c").arg(self.path());
         edgeway.envs(self.variables.iter().cloned());
         edgeway
     }
+}
+
+/// A command that begins with a socket where systemd would put it, the number of its process told. Only a
+/// shell can do so: descriptors other than the first three are closed in programs that a test starts.
+fn passing(names: &str, socket: &OwnedFd, program: &Path) -> Command {
+    let number = names.split(':').count();
+    let places: String = (3..3 + number)
+        .map(|place| format!("{place}<&0 "))
+        .collect();
+    let script = format!(
+        "exec {places}0</dev/null; export LISTEN_PID=$$ LISTEN_FDS={number} LISTEN_FDNAMES={names}; \
+         exec \"$0\" \"$@\""
+    );
+    let mut shell = process::command_at(Path::new("/bin/sh"));
+    shell.arg("-c").arg(script).arg(program);
+    let socket = socket.try_clone().expect("there is a descriptor left");
+    shell.stdin(Stdio::from(socket));
+    shell
 }
 
 /// What a command has said, and how it ended.
@@ -356,8 +389,19 @@ fn listeners_in(text: &str) -> usize {
 }
 
 /// The listener and the address that a line of the log announces.
-fn address(line: &str) -> Option<(String, SocketAddr)> {
+fn address(line: &str) -> Option<(String, Address)> {
     let (_, announced) = line.split_once("listening: listener=")?;
     let (name, address) = announced.split_once(" address=")?;
-    Some((name.to_owned(), address.trim().parse().ok()?))
+    let address = match address.trim().strip_prefix("unix:") {
+        Some(path) => Address::Socket(path.into()),
+        None => Address::Port(address.trim().parse().ok()?),
+    };
+    Some((name.to_owned(), address))
+}
+
+fn port(address: &Address) -> SocketAddr {
+    match address {
+        Address::Port(address) => *address,
+        Address::Socket(path) => panic!("no port, but {}", path.display()),
+    }
 }

@@ -34,12 +34,14 @@
 //! * [`Endpoint`]: one of HTTP/1.1, HTTP/2, TLS or a unix socket that misbehaves when it is told to;
 //!   [`GrpcHealth`] tells of its health by gRPC.
 //! * [`Authority`], [`Certificate`]: what TLS needs.
+//! * [`Acme`]: an authority that makes certificates for who asks for them.
 //! * [`load()`], [`load_during()`]: many requests at once, and what became of them.
 //! * [`pace()`], [`pace_during()`]: so many requests a second, whatever becomes of them.
 //! * [`eventually`]: waits for what must become true.
 //!
 //! The programs are those beside the running test in the target folder: `make test` builds them.
 
+mod acme;
 mod authority;
 mod client;
 mod dns;
@@ -52,6 +54,7 @@ mod services;
 mod upstream;
 mod wait;
 
+pub use acme::{Acme, AcmeCounts, AcmeFault};
 pub use authority::{Authority, Certificate};
 pub use client::{
     Address, Answer, Broken, Connection, Frame, Frames, Framing, Http2, Request, Streaming,

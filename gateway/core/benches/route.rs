@@ -148,6 +148,8 @@ fn find(shape: &Shape, count: usize) -> f64 {
             path: path.matched(),
             readings: path.readings(),
             method: &Method::GET,
+            scheme: "http",
+            listener: "http",
             headers: &headers,
             query: None,
         };

@@ -41,6 +41,7 @@
 //!   for while it is built.
 //! * [`resources`]: state that outlives a configuration.
 //! * [`template`]: texts with values of the request in them.
+//! * [`tls`]: what is known of a client that has come over TLS.
 //! * [`types`]: durations, rates, sizes and secrets that parse themselves.
 //! * [`mod@test`]: hooks without a socket, for unit tests.
 
@@ -54,6 +55,7 @@ pub mod reply;
 pub mod resources;
 pub mod template;
 pub mod test;
+pub mod tls;
 pub mod types;
 pub mod values;
 
@@ -67,6 +69,7 @@ pub use crate::{
     reply::Reply,
     resources::Resources,
     template::Template,
+    tls::{ClientCertificate, Tls},
     types::{Period, Rate, Secret, Size},
     values::{Identity, Values},
 };

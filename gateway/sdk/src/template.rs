@@ -6,7 +6,9 @@ use http::{HeaderName, HeaderValue, request};
 use serde::{Deserialize, Deserializer, de};
 use serde_json::Value;
 
-use crate::{Exchange, Identity, Record, Request, Response, Upstream, message};
+use crate::{
+    ClientCertificate, Exchange, Identity, Record, Request, Response, Tls, Upstream, message,
+};
 
 /// A text with values of the request in it, such as `{client_ip}` or `v1-{header.x-tenant}`.
 ///
@@ -31,7 +33,7 @@ pub enum Piece<V = Variable> {
 }
 
 /// The names that may stand in braces, and what they mean.
-pub const VARIABLES: [(&str, &str); 17] = [
+pub const VARIABLES: [(&str, &str); 25] = [
     (
         "client_ip",
         "the client's address, as far as trusted proxies tell",
@@ -55,6 +57,32 @@ pub const VARIABLES: [(&str, &str); 17] = [
     ("header.NAME", "a header of the request"),
     ("cookie.NAME", "a cookie"),
     ("query.NAME", "a value in the query, decoded"),
+    (
+        "tls.version",
+        "TLSv1.2 or TLSv1.3, if the client came over TLS",
+    ),
+    ("tls.cipher", "the cipher suite"),
+    ("tls.sni", "the name that the client asked for by TLS"),
+    (
+        "tls.client.subject",
+        "whom the client's certificate is for: CN=billing,O=Acme",
+    ),
+    (
+        "tls.client.san",
+        "its alternative names, separated by commas: DNS:billing.internal",
+    ),
+    (
+        "tls.client.fingerprint",
+        "SHA-256 of the client's certificate in hexadecimal digits",
+    ),
+    (
+        "tls.client.serial",
+        "its serial number in hexadecimal digits",
+    ),
+    (
+        "tls.client.issuer",
+        "who has signed the client's certificate",
+    ),
 ];
 
 /// One of the [`VARIABLES`].
@@ -80,6 +108,26 @@ enum Name {
     Header(HeaderName),
     Cookie(String),
     QueryValue(String),
+    Tls(OfTls),
+    Client(OfClient),
+}
+
+/// A part of [`Tls`].
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum OfTls {
+    Version,
+    Cipher,
+    Sni,
+}
+
+/// A part of [`ClientCertificate`].
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum OfClient {
+    Subject,
+    Names,
+    Fingerprint,
+    Serial,
+    Issuer,
 }
 
 /// A view that has what a template may ask for.
@@ -212,6 +260,50 @@ impl Name {
             Self::Header(name) => header(name)?.into(),
             Self::Cookie(name) => message::cookie(&head.headers, name)?.into(),
             Self::QueryValue(name) => message::query_value(head.uri.query()?, name)?,
+            Self::Tls(part) => part.of(exchange.values.get::<Tls>()?)?.into(),
+            Self::Client(part) => part.of(exchange.values.get::<Tls>()?.client.as_ref()?),
+        })
+    }
+}
+
+impl OfTls {
+    fn of(self, tls: &Tls) -> Option<&str> {
+        match self {
+            Self::Version => Some(tls.version),
+            Self::Cipher => Some(tls.suite),
+            Self::Sni => tls.sni.as_deref(),
+        }
+    }
+
+    fn parse(text: &str) -> Option<Self> {
+        Some(match text {
+            "version" => Self::Version,
+            "cipher" => Self::Cipher,
+            "sni" => Self::Sni,
+            _ => return None,
+        })
+    }
+}
+
+impl OfClient {
+    fn of(self, client: &ClientCertificate) -> Cow<'_, str> {
+        Cow::Borrowed(match self {
+            Self::Subject => &client.subject,
+            Self::Names => return client.joined_names(),
+            Self::Fingerprint => &client.fingerprint,
+            Self::Serial => &client.serial,
+            Self::Issuer => &client.issuer,
+        })
+    }
+
+    fn parse(text: &str) -> Option<Self> {
+        Some(match text {
+            "subject" => Self::Subject,
+            "san" => Self::Names,
+            "fingerprint" => Self::Fingerprint,
+            "serial" => Self::Serial,
+            "issuer" => Self::Issuer,
+            _ => return None,
         })
     }
 }
@@ -286,6 +378,11 @@ impl Name {
             Some(("cookie", name)) => Self::Cookie(name.to_owned()),
             Some(("query", name)) => Self::QueryValue(name.to_owned()),
             Some(("claim", path)) => Self::Claim(path.to_owned()),
+            Some(("tls", part)) => {
+                let client = part.strip_prefix("client.");
+                let client = client.and_then(OfClient::parse).map(Self::Client);
+                return Ok(client.or_else(|| OfTls::parse(part).map(Self::Tls)));
+            }
             Some(_) => return Ok(None),
             None => match text {
                 "client_ip" => Self::ClientIp,
@@ -421,12 +518,44 @@ mod tests {
     }
 
     #[test]
+    fn what_tls_knows_of_a_client_is_empty_where_there_is_no_tls() {
+        let all = "{tls.version}|{tls.cipher}|{tls.sni}|{tls.client.subject}|{tls.client.san}|{tls.client.fingerprint}|{tls.client.serial}|{tls.client.issuer}";
+        assert_eq!(render(all), "|||||||");
+        let (head, ()) = http::Request::get("/").body(()).unwrap().into_parts();
+        let mut exchange = Exchange::new(([10, 0, 0, 7], 4242).into());
+        exchange.values.insert(Tls {
+            version: "TLSv1.3",
+            suite: "TLS_AES_128_GCM_SHA256",
+            sni: Some("a.example".into()),
+            resumed: false,
+            client: Some(ClientCertificate {
+                subject: "CN=billing".into(),
+                common_name: "billing".into(),
+                alternative_names: ["DNS:billing".into(), "IP:10.0.0.7".into()].into(),
+                issuer: "CN=ca".into(),
+                serial: "0A".into(),
+                fingerprint: "ff".into(),
+                not_after: 0,
+            }),
+        });
+        let template: Template = all.parse().unwrap();
+        assert_eq!(
+            template.render(&(&head, &exchange)),
+            "TLSv1.3|TLS_AES_128_GCM_SHA256|a.example|CN=billing|DNS:billing,IP:10.0.0.7|ff|0A|CN=ca"
+        );
+    }
+
+    #[test]
     fn a_name_that_means_nothing_is_refused() {
         for text in [
             "{nope}",
             "{header.}",
             "{header.a b}",
             "{foo.bar}",
+            "{tls.}",
+            "{tls.key}",
+            "{tls.client}",
+            "{tls.client.}",
             "{open",
             "close}",
             "{}",
@@ -459,7 +588,10 @@ mod tests {
         for text in ["", "nope", "foo.bar", &"x".repeat(100_000)] {
             let error = Variable::parse_beside(text, &["status"]).unwrap_err();
             assert!(error.contains("expected one of `{client_ip}`, "), "{error}");
-            assert!(error.ends_with(", `{query.NAME}`, `{status}`"), "{error}");
+            assert!(
+                error.ends_with(", `{tls.client.issuer}`, `{status}`"),
+                "{error}"
+            );
         }
     }
 

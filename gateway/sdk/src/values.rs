@@ -30,8 +30,13 @@ impl Values {
 
     /// Sets the value of type `T` and returns the one that it replaces.
     pub fn insert<T: Any + Send + Sync>(&mut self, value: T) -> Option<Arc<T>> {
+        self.share(Arc::new(value))
+    }
+
+    /// Sets the value of type `T` to one that others have too, such as all requests of a connection, and
+    /// returns the one that it replaces.
+    pub fn share<T: Any + Send + Sync>(&mut self, value: Arc<T>) -> Option<Arc<T>> {
         let id = TypeId::of::<T>();
-        let value = Arc::new(value);
         let Some(entry) = self.entries.iter_mut().find(|(known, _)| *known == id) else {
             self.entries.push((id, value));
             return None;
@@ -114,6 +119,16 @@ mod tests {
         assert_eq!(values.insert(2_u8), Some(Arc::new(1)));
         assert_eq!(values.get::<u8>(), Some(&2));
         assert_eq!(values.get::<u16>(), None);
+    }
+
+    #[test]
+    fn a_shared_value_is_the_same_one_for_all() {
+        let (mut one, mut other) = (Values::default(), Values::default());
+        let value = Arc::new(7_u8);
+        one.share(Arc::clone(&value));
+        other.share(Arc::clone(&value));
+        assert!(std::ptr::eq(one.get::<u8>().unwrap(), other.get().unwrap()));
+        assert_eq!(one.insert(8_u8), Some(value));
     }
 
     #[test]

@@ -62,7 +62,8 @@ impl Map {
             .path
             .rsplit_once("filters[].")
             .map_or(&*self.path, |(_, filter)| filter);
-        if FREE.contains(&path) || path.starts_with("routes[].respond.json") {
+        let free = FREE.contains(&path) || path.ends_with(".tcp.sni");
+        if free || path.starts_with("routes[].respond.json") {
             Keys::Free
         } else if CHOICES.iter().any(|choice| path.ends_with(choice)) {
             Keys::Choice

@@ -40,7 +40,6 @@ fn no_spelling_of_a_path_gets_around_the_check() {
         "/public/%2E%2E/protected/x",
         "/public/.%2e/protected/x",
         "/protected/x?/public/",
-        "/protected/x#/public/",
     ] {
         assert_eq!(gateway.get(target).status, 401, "{target}");
     }
@@ -55,6 +54,8 @@ fn no_spelling_of_a_path_gets_around_the_check() {
         "/public/..;/protected/x",
         "/protected%2fx",
         "/protected%00/x",
+        "/protected/x#/public/",
+        "/public/x#/../../protected/x",
     ] {
         let status = gateway.get(target).status;
         assert!([400, 401, 404].contains(&status), "{target}: {status}");

@@ -20,6 +20,7 @@ use crate::scenario::Stop;
 pub(crate) struct Tools {
     pub(crate) nginx: PathBuf,
     pub(crate) varnish: PathBuf,
+    pub(crate) haproxy: PathBuf,
     /// `None` when only the others are measured.
     pub(crate) edgeway: Option<PathBuf>,
 }
@@ -105,15 +106,44 @@ impl Bench {
         self.start(name, command, address)
     }
 
+    /// Starts an HAProxy with one thread; `file` makes its configuration from the address to listen on.
+    pub(crate) fn haproxy(
+        &self,
+        name: &'static str,
+        file: impl FnOnce(SocketAddr) -> String,
+    ) -> Result<Contestant> {
+        let address = free_address()?;
+        let file = self.file(&file_name(name, "cfg"), &file(address))?;
+        let mut command = Command::new(&self.tools.haproxy);
+        command.arg("-db").arg("-f").arg(file);
+        // With TLS it says nothing to who speaks in the clear; and what listens is what answers.
+        self.start_until(name, command, address, Process::until_it_listens)
+    }
+
+    pub(crate) fn haproxy_version(&self) -> Result<String> {
+        first_line(&self.tools.haproxy, "-v")
+    }
+
     /// Starts the gateway with one thread; `routes` is the rest of its file.
     pub(crate) fn edgeway(&self, name: &'static str, routes: &str) -> Result<Contestant> {
+        self.edgeway_listening(name, None, routes)
+    }
+
+    /// The same with a further key of its listener.
+    pub(crate) fn edgeway_listening(
+        &self,
+        name: &'static str,
+        key: Option<&str>,
+        routes: &str,
+    ) -> Result<Contestant> {
         let binary = self
             .tools
             .edgeway
             .as_ref()
             .expect("asked for only when it is measured");
         let address = free_address()?;
-        let head = format!("threads: 1\nlisteners: {{ http: {{ bind: \"{address}\" }} }}\n");
+        let key = key.map(|key| format!(", {key}")).unwrap_or_default();
+        let head = format!("threads: 1\nlisteners: {{ http: {{ bind: \"{address}\"{key} }} }}\n");
         let file = self.file(&file_name(name, "yaml"), &(head + routes))?;
         let mut command = Command::new(binary);
         command.arg("run").arg("-c").arg(file);
@@ -160,14 +190,24 @@ impl Bench {
     fn start(
         &self,
         name: &'static str,
+        command: Command,
+        address: SocketAddr,
+    ) -> Result<Contestant> {
+        self.start_until(name, command, address, Process::until_it_answers)
+    }
+
+    fn start_until(
+        &self,
+        name: &'static str,
         mut command: Command,
         address: SocketAddr,
+        ready: fn(&mut Process, SocketAddr) -> Result<()>,
     ) -> Result<Contestant> {
         self.stop.check()?;
         command.env(SECRET_VARIABLE, SECRET);
         let log = self.directory.path().join(file_name(name, "log"));
         let mut process = Process::start(command, log)?;
-        process.until_it_answers(address)?;
+        ready(&mut process, address)?;
         let resident_at_start = process.resident()?;
         Ok(Contestant {
             name,
@@ -259,7 +299,7 @@ daemon off;
 worker_processes 1;
 pid {pid};
 error_log stderr warn;
-events {{ worker_connections 4096; }}
+events {{ worker_connections 16384; }}
 http {{
     access_log off;
     # By default a connection ends after 1 000 requests.

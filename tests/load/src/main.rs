@@ -7,6 +7,7 @@
 mod application;
 mod arrivals;
 mod chart;
+mod client;
 mod connection;
 mod contestant;
 mod endpoint;
@@ -67,6 +68,9 @@ struct Args {
     /// The Varnish to compare with.
     #[arg(long, default_value = "varnishd", value_name = "FILE")]
     varnish: PathBuf,
+    /// The HAProxy to compare with.
+    #[arg(long, default_value = "haproxy", value_name = "FILE")]
+    haproxy: PathBuf,
     /// Where the figures and the pictures go [default: tests/load/results].
     #[arg(long, value_name = "DIR")]
     results: Option<PathBuf>,
@@ -92,6 +96,7 @@ fn run(args: &Args) -> Result<()> {
         let tools = Tools {
             nginx: args.nginx.clone(),
             varnish: args.varnish.clone(),
+            haproxy: args.haproxy.clone(),
             edgeway: edgeway(args)?,
         };
         let bench = Bench::new(tools, stop.clone())?;

@@ -3,7 +3,7 @@
 //! The group is the unit: nginx is a master and a worker, and both count.
 
 use std::fs::{self, File};
-use std::net::SocketAddr;
+use std::net::{SocketAddr, TcpStream};
 use std::os::unix::process::CommandExt;
 use std::path::PathBuf;
 use std::process::{Child, Command, Stdio};
@@ -38,9 +38,18 @@ impl Process {
     /// Returns when `address` gives an answer, of whatever status. A listening socket alone would
     /// not do: nginx listens before it has a worker.
     pub(crate) fn until_it_answers(&mut self, address: SocketAddr) -> Result<()> {
+        self.until(|| http::ask(address, &http::get("/", &[])).is_ok())
+    }
+
+    /// Returns when `address` takes connections.
+    pub(crate) fn until_it_listens(&mut self, address: SocketAddr) -> Result<()> {
+        self.until(|| TcpStream::connect(address).is_ok())
+    }
+
+    fn until(&mut self, is_ready: impl Fn() -> bool) -> Result<()> {
         let deadline = Instant::now() + START_LIMIT;
         while Instant::now() < deadline {
-            if http::ask(address, &http::get("/", &[])).is_ok() {
+            if is_ready() {
                 return Ok(());
             }
             if let Ok(Some(status)) = self.child.try_wait() {

@@ -68,6 +68,8 @@ pub(crate) enum Upstream {
     Endpoints(Endpoints),
     /// Threads of this program, which nobody should ask while answers are stored.
     Unasked(Rc<Application>),
+    /// Everyone answers by itself.
+    Nobody,
 }
 
 /// One kind of request, and who competes at answering it.
@@ -225,13 +227,13 @@ impl Upstream {
     fn cpu(&self) -> Result<Option<Duration>> {
         match self {
             Self::Process(contestant) => contestant.process.cpu().map(Some),
-            Self::Endpoints(_) | Self::Unasked(_) => Ok(None),
+            Self::Endpoints(_) | Self::Unasked(_) | Self::Nobody => Ok(None),
         }
     }
 
     fn sent(&self) -> Vec<u64> {
         match self {
-            Self::Process(_) => Vec::new(),
+            Self::Process(_) | Self::Nobody => Vec::new(),
             Self::Endpoints(endpoints) => endpoints.sent(),
             Self::Unasked(application) => vec![application.asked()],
         }
@@ -251,7 +253,7 @@ impl Upstream {
                 "{who}: the application was asked {} times for what is stored",
                 sent[0]
             ))),
-            Self::Endpoints(_) | Self::Unasked(_) | Self::Process(_) => Ok(()),
+            Self::Endpoints(_) | Self::Unasked(_) | Self::Process(_) | Self::Nobody => Ok(()),
         }
     }
 }

@@ -5,7 +5,8 @@ use std::net::SocketAddr;
 use std::sync::Arc;
 use std::sync::atomic::Ordering::SeqCst;
 
-use http::{HeaderMap, Request, Response};
+use http::header::CONTENT_TYPE;
+use http::{HeaderMap, HeaderValue, Request, Response};
 use http_body_util::BodyExt;
 use hyper::body::Incoming;
 use hyper::server::conn::{http1, http2};
@@ -197,7 +198,10 @@ impl Link {
         self.connection.requests.fetch_add(1, SeqCst);
         if counted && self.state.relays {
             let within = self.state.in_flight.enter();
-            return Ok(Response::new(Script::relay(request.into_body(), within)));
+            let mut relayed = Response::new(Script::relay(request.into_body(), within));
+            let kind = HeaderValue::from_static("application/grpc");
+            relayed.headers_mut().insert(CONTENT_TYPE, kind);
+            return Ok(relayed);
         }
         let request = receive(request, &self.connection).await?;
         let reaction = self.state.react(request);

@@ -8,7 +8,10 @@ use serde::{
     de::{self, MapAccess, Visitor, value::MapAccessDeserializer},
 };
 
-use super::{At, Entries, OneOrMany, scalar::from_text};
+use super::{
+    At, Entries, OneOrMany,
+    scalar::{SchemeName, from_text},
+};
 use crate::route::{
     Case, HostPattern, Match, MatchError, PathPattern, Predicate, Rank, Subject, Test, method,
 };
@@ -23,6 +26,8 @@ pub(crate) struct MatchConfig {
     headers: Entries<TestText>,
     query: Entries<TestText>,
     cookies: Entries<TestText>,
+    scheme: Option<SchemeName>,
+    listener: Option<At<String>>,
 }
 
 /// A predicate that can't be, and where it stands.
@@ -49,10 +54,23 @@ impl MatchConfig {
         if !wrong.is_empty() {
             return Err(wrong);
         }
+        if let Some(scheme) = self.scheme {
+            let test = Test::Equals(scheme.as_str().to_owned());
+            predicates.extend(Predicate::new(Subject::Scheme, test));
+        }
+        if let Some(listener) = &self.listener {
+            let test = Test::Equals(listener.value.clone());
+            predicates.extend(Predicate::new(Subject::Listener, test));
+        }
         Ok(Match::new(self.path())
             .hosts(self.host.0.iter().map(|host| host.0.clone()))
             .methods(self.method.0.iter().map(|method| method.0.clone()))
             .predicates(predicates))
+    }
+
+    /// The listener that it is for, if it is for one.
+    pub(crate) fn listener(&self) -> Option<&At<String>> {
+        self.listener.as_ref()
     }
 
     /// What is tested, the name that it was written with, and for what.

@@ -5,6 +5,7 @@
 //! types below are the configuration itself; what they mean together is for
 //! [`snapshot`](crate::snapshot) to say.
 
+pub(crate) mod acme;
 mod cache;
 pub(crate) mod deserialize;
 pub(crate) mod diagnostic;
@@ -12,10 +13,14 @@ mod discovery;
 pub(crate) mod document;
 mod health;
 mod http2;
+mod listen;
+mod listener;
 pub(crate) mod matching;
+mod requests;
 pub(crate) mod scalar;
 mod shaping;
 mod sticky;
+pub(crate) mod tls;
 mod upstream;
 
 use std::{
@@ -38,16 +43,16 @@ pub(crate) use self::{
     discovery::{Discover, ResolverConfig},
     health::{BodyTest, FullHealth, Health, HealthKind, Start, Statuses},
     http2::{Http2, MaybeHttp2},
+    listen::{Backlog, FileMode, ListenAddress, PortAddress, SocketOptions, TcpKeepalive},
+    listener::{Connections, Listener, Tcp},
     matching::MatchConfig,
-    scalar::{
-        EndpointAddress, HostPolicy, ListenAddress, Network, OneOrMany, Percent, Status,
-        StatusRange,
-    },
+    requests::{MaxBody, Requests, Underscores},
+    scalar::{EndpointAddress, HostPolicy, Network, OneOrMany, Percent, Status, StatusRange},
     shaping::{By, Mirror, Split},
     sticky::{SameSite, Signing, Sticky, StickyCookie},
     upstream::{
         Admin, Balance, Breaker, Condition, Ejection, Endpoint, LiveChanges, Mode, Protocol,
-        Retries, Timeouts, Upstream, UpstreamTls, tell_repeated,
+        ProxyVersion, Retries, Timeouts, Upstream, UpstreamTls, tell_repeated,
     },
 };
 
@@ -66,6 +71,8 @@ pub(crate) struct Config {
     pub(crate) trusted_proxies: Vec<Network>,
     #[serde(default)]
     pub(crate) requests: Requests,
+    #[serde(default)]
+    pub(crate) connections: Connections,
     /// Idle connections to endpoints that are kept, in all.
     #[serde(default = "Config::upstream_keepalive")]
     pub(crate) upstream_keepalive: NonZeroUsize,
@@ -84,6 +91,8 @@ pub(crate) struct Config {
     pub(crate) admin: Option<Admin>,
     #[serde(default)]
     pub(crate) filters: Vec<Named>,
+    /// Needed where a listener speaks HTTP.
+    #[serde(default)]
     pub(crate) routes: Vec<At<Route>>,
 }
 
@@ -95,47 +104,6 @@ impl Config {
     fn shutdown_timeout() -> Period {
         Period(Duration::from_secs(30))
     }
-}
-
-#[derive(Debug, Deserialize)]
-pub(crate) struct Listener {
-    pub(crate) bind: At<ListenAddress>,
-    /// Whether HTTP/2 is spoken beside HTTP/1.1, and how much of it.
-    #[serde(default)]
-    pub(crate) http2: MaybeHttp2,
-}
-
-/// What holds for every request, whatever its route.
-#[derive(Debug, Deserialize)]
-#[serde(default)]
-pub(crate) struct Requests {
-    pub(crate) underscore_headers: Underscores,
-    /// How long a connection may wait for its next request.
-    pub(crate) keepalive: Period,
-    /// How long a client may pause within a body.
-    pub(crate) read_timeout: Period,
-    /// How long a client may take no byte of a response.
-    pub(crate) write_timeout: Period,
-}
-
-impl Default for Requests {
-    fn default() -> Self {
-        Self {
-            underscore_headers: Underscores::Drop,
-            keepalive: Period(Duration::from_secs(75)),
-            read_timeout: Period(Duration::from_secs(60)),
-            write_timeout: Period(Duration::from_secs(60)),
-        }
-    }
-}
-
-/// What becomes of request headers with `_` in their names. WSGI and CGI applications can't tell
-/// `X_Auth_Role` from `X-Auth-Role`.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize)]
-#[serde(rename_all = "snake_case")]
-pub(crate) enum Underscores {
-    Drop,
-    Keep,
 }
 
 #[derive(Debug, Deserialize)]
@@ -156,8 +124,12 @@ pub(crate) struct Route {
     pub(crate) mirror: Option<At<Mirror>>,
     /// How long everything may take with all tries; instead of the `total` of the upstream.
     pub(crate) timeout: Option<At<scalar::Span>>,
+    /// The largest body of a request; instead of that of `requests`.
+    pub(crate) max_body: Option<At<MaxBody>>,
     /// Whether requests that are not idempotent may be tried again after something of them was sent.
     pub(crate) retry_unsafe: Option<At<bool>>,
+    /// Whether calls of gRPC-Web are made calls of gRPC.
+    pub(crate) grpc_web: Option<At<bool>>,
     /// Whether and how responses of the upstream are stored.
     pub(crate) cache: Option<At<Cache>>,
     pub(crate) redirect: Option<At<Redirect>>,

@@ -1,6 +1,6 @@
 //! Single values of the configuration: types that parse themselves.
 
-use std::{fmt, net::SocketAddr, ops::RangeInclusive, path::PathBuf, str::FromStr, time::Duration};
+use std::{fmt, ops::RangeInclusive, path::PathBuf, str::FromStr, time::Duration};
 
 use edgeway_sdk::{Period, message::is_framing, types::resolve};
 use http::{HeaderName, StatusCode};
@@ -70,28 +70,6 @@ macro_rules! from_text_or_number {
 
 pub(crate) use {from_text, from_text_or_number};
 
-/// Where a listener waits: `0.0.0.0:80`, `[::]:80`, or `:80` for every address of both families.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) struct ListenAddress(pub(crate) SocketAddr);
-
-impl FromStr for ListenAddress {
-    type Err = String;
-
-    fn from_str(text: &str) -> Result<Self, String> {
-        let address = resolve(text)?;
-        let full = if address.starts_with(':') {
-            format!("[::]{address}")
-        } else {
-            address.into_owned()
-        };
-        full.parse().map(Self).map_err(|_| {
-            format!("expected an address and a port such as `0.0.0.0:80`, `[::]:80` or `:80`, found `{text}`")
-        })
-    }
-}
-
-from_text!(ListenAddress, "an address and a port such as `0.0.0.0:80`");
-
 /// Where an endpoint is.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) enum EndpointAddress {
@@ -112,21 +90,30 @@ impl EndpointAddress {
             Self::Unix(_) => None,
         }
     }
+}
 
-    fn unix(path: &str) -> Result<Self, String> {
-        if !path.starts_with('/') {
-            return Err(format!(
-                "expected the whole path of a socket such as `unix:/run/app.sock`, found `unix:{path}`"
-            ));
-        }
-        if path.len() > LONGEST_SOCKET_PATH {
-            return Err(format!(
-                "the path of a socket has at most {LONGEST_SOCKET_PATH} bytes, this one has {}",
-                path.len()
-            ));
-        }
-        Ok(Self::Unix(path.into()))
+/// The path of a socket in the file system.
+pub(super) fn socket_path(path: &str) -> Result<PathBuf, String> {
+    if !path.starts_with('/') {
+        return Err(format!(
+            "expected the whole path of a socket such as `unix:/run/app.sock`, found `unix:{path}`"
+        ));
     }
+    if path.contains('\0') {
+        return Err("the path of a socket has no zero in it".to_owned());
+    }
+    if path.ends_with('/') {
+        return Err(format!(
+            "`{path}` is the path of a folder, and not of a socket"
+        ));
+    }
+    if path.len() > LONGEST_SOCKET_PATH {
+        return Err(format!(
+            "the path of a socket has at most {LONGEST_SOCKET_PATH} bytes, this one has {}",
+            path.len()
+        ));
+    }
+    Ok(path.into())
 }
 
 impl FromStr for EndpointAddress {
@@ -135,7 +122,7 @@ impl FromStr for EndpointAddress {
     fn from_str(text: &str) -> Result<Self, String> {
         let address = resolve(text)?;
         if let Some(path) = address.strip_prefix("unix:") {
-            return Self::unix(path);
+            return socket_path(path).map(Self::Unix);
         }
         let wrong = || {
             format!(
@@ -404,6 +391,15 @@ from_text!(HostPolicy, "`keep`, `endpoint` or a host");
 pub(crate) enum SchemeName {
     Http,
     Https,
+}
+
+impl SchemeName {
+    pub(crate) fn as_str(self) -> &'static str {
+        match self {
+            Self::Http => "http",
+            Self::Https => "https",
+        }
+    }
 }
 
 /// The status of a final response; 200 if not given.

@@ -15,7 +15,7 @@ use serde::{
 };
 
 use super::{
-    At, By, Discover, EndpointAddress, Health, HostPolicy, Sticky,
+    At, By, Discover, EndpointAddress, Health, HostPolicy, PortAddress, Sticky,
     diagnostic::{Diagnostic, Problems},
     scalar::{HiddenHeader, Pause, Percent, Span, StatusRange, from_text, from_text_or_number},
 };
@@ -30,6 +30,8 @@ pub(crate) struct Upstream {
     pub(crate) discover: Option<At<Discover>>,
     pub(crate) protocol: Option<At<Protocol>>,
     pub(crate) tls: Option<At<UpstreamTls>>,
+    /// Whether and how endpoints are told first who the client is.
+    pub(crate) proxy_protocol: Option<ProxyVersion>,
     /// Requests under way at each endpoint that does not say otherwise.
     pub(crate) max_connections: Option<NonZeroU32>,
     /// What waits when every endpoint has as many as it may.
@@ -311,6 +313,16 @@ pub(crate) enum Protocol {
     Auto,
 }
 
+/// How a connection begins that tells for whom it is made (the PROXY protocol).
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub(crate) enum ProxyVersion {
+    /// With a line of text.
+    V1,
+    /// With bytes.
+    V2,
+}
+
 /// `tls: {}` is enough for endpoints with certificates that everybody trusts.
 #[derive(Debug, Default, Deserialize)]
 #[serde(default)]
@@ -506,6 +518,8 @@ pub(crate) struct Timeouts {
     pub(crate) read: Span,
     pub(crate) write: Span,
     pub(crate) idle: Span,
+    /// How long a WebSocket may be silent in both directions.
+    pub(crate) websocket_idle: Span,
     /// Everything, with all tries; no limit if not given.
     pub(crate) total: Option<Span>,
 }
@@ -519,6 +533,7 @@ impl Default for Timeouts {
             read: Span(Duration::from_secs(30)),
             write: Span(Duration::from_secs(30)),
             idle: Span(Duration::from_secs(60)),
+            websocket_idle: Span(Duration::from_secs(3600)),
             total: None,
         }
     }
@@ -536,7 +551,7 @@ pub(crate) enum LiveChanges {
 /// `admin: { bind: 127.0.0.1:9901 }`
 #[derive(Debug, Deserialize)]
 pub(crate) struct Admin {
-    pub(crate) bind: At<super::ListenAddress>,
+    pub(crate) bind: At<PortAddress>,
     /// Whoever shows it may ask and change. Needed where others than this machine can connect.
     pub(crate) token: Option<At<Secret>>,
 }

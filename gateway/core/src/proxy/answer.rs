@@ -2,8 +2,8 @@
 
 use edgeway_sdk::{Origin, Reply, message::is_framing};
 use http::{
-    HeaderName, StatusCode, Version,
-    header::{CONNECTION, RANGE, TRAILER, TRANSFER_ENCODING},
+    HeaderMap, HeaderName, HeaderValue, StatusCode, Version,
+    header::{CONNECTION, CONTENT_LENGTH, RANGE, TRAILER, TRANSFER_ENCODING, UPGRADE},
 };
 use pingora::{Error, ErrorType, Result, cache::CachePhase, http::ResponseHeader};
 use pingora_proxy::{RangeType, Session};
@@ -19,6 +19,9 @@ const HOP_BY_HOP: [HeaderName; 5] = [
     TRAILER,
 ];
 
+/// How many interim responses an endpoint may send before its answer.
+const ANNOUNCEMENTS: u16 = 100;
+
 /// Notes that the endpoint has answered, and removes what clients need not see.
 ///
 /// # Errors
@@ -30,8 +33,12 @@ pub(super) fn arrived(
     response: &mut ResponseHeader,
     ctx: &mut Ctx,
 ) -> Result<()> {
+    frame(response)?;
     if !is_final(response.status) {
-        return Ok(());
+        return announced(ctx);
+    }
+    if response.status == StatusCode::SWITCHING_PROTOCOLS && !may_switch(session, response) {
+        return unclear("the endpoint changes the protocol, unasked");
     }
     if !attempt::answered(session, response.status, ctx) {
         return Err(Error::new_up(ErrorType::HTTPStatus(
@@ -59,6 +66,62 @@ pub(super) fn arrived(
         strip(response, &tries.cluster.settings.hide_headers);
     }
     Ok(())
+}
+
+/// Counts what an endpoint says before its answer. Its time would never be over, as long as it says something.
+fn announced(ctx: &mut Ctx) -> Result<()> {
+    ctx.announcements += 1;
+    match ctx.announcements <= ANNOUNCEMENTS {
+        true => Ok(()),
+        false => unclear("the endpoint announces its answer for ever"),
+    }
+}
+
+/// Has the framing of a response say one thing, and clients of HTTP/1.1 told that this is spoken here
+/// (RFC 9112, 2.3).
+///
+/// # Errors
+///
+/// Pingora would pass on a transfer coding that it does not know, to clients that have not asked for one
+/// and can't tell where the body ends.
+fn frame(response: &mut ResponseHeader) -> Result<()> {
+    if response.headers.contains_key(TRANSFER_ENCODING) {
+        let mut codings = response.headers.get_all(TRANSFER_ENCODING).iter();
+        let chunked = |coding: &HeaderValue| coding.as_bytes().eq_ignore_ascii_case(b"chunked");
+        if !codings.next().is_some_and(chunked) || codings.next().is_some() {
+            return unclear("the endpoint has coded its answer, unasked");
+        }
+        if response.version < Version::HTTP_11 {
+            return unclear("the endpoint has chunks in an answer of HTTP/1.0");
+        }
+    }
+    // Pingora has seen that they all say the same.
+    if let Some(length) = response.headers.get(CONTENT_LENGTH)
+        && let Some(length) = first_of_many(length, &response.headers)
+    {
+        response.insert_header(CONTENT_LENGTH, length)?;
+    }
+    if response.status.is_informational() || response.status == StatusCode::NO_CONTENT {
+        response.remove_header(&CONTENT_LENGTH);
+        response.remove_header(&TRANSFER_ENCODING);
+    }
+    // With HTTP/1.0 the protocol can't be changed.
+    if response.version < Version::HTTP_11 && response.status != StatusCode::SWITCHING_PROTOCOLS {
+        response.set_version(Version::HTTP_11);
+    }
+    Ok(())
+}
+
+/// The length, if it is there more than once.
+fn first_of_many(length: &HeaderValue, headers: &HeaderMap) -> Option<HeaderValue> {
+    let text = length.to_str().ok()?;
+    let once = headers.get_all(CONTENT_LENGTH).iter().count() == 1 && !text.contains(',');
+    let first = text.split(',').next().filter(|_| !once)?;
+    HeaderValue::from_str(first.trim()).ok()
+}
+
+fn unclear(why: &'static str) -> Result<()> {
+    Err(Error::explain(ErrorType::InvalidHTTPHeader, why).into_up())
 }
 
 /// Makes a response of the cache the part of it that a client asks for. If filters edit the body it is all of it:
@@ -105,6 +168,9 @@ pub(super) async fn pass(
 }
 
 fn finish(session: &mut Session, response: &mut ResponseHeader, ctx: &mut Ctx) -> Result<()> {
+    if let Some(call) = &mut ctx.web {
+        call.answered(session.req_header().version, response)?;
+    }
     unchunk(session, response);
     upload::begun(session, response);
     if response.status != StatusCode::SWITCHING_PROTOCOLS && !session.is_body_done() {
@@ -154,6 +220,11 @@ fn unchunk(session: &mut Session, response: &mut ResponseHeader) {
         response.remove_header(&TRANSFER_ENCODING);
         session.set_keepalive(None);
     }
+}
+
+/// Whether the client has asked for another protocol: `hygiene` has forgotten what it may not ask for.
+fn may_switch(session: &Session, response: &ResponseHeader) -> bool {
+    response.version == Version::HTTP_11 && session.req_header().headers.contains_key(UPGRADE)
 }
 
 /// `101 Switching Protocols` is the last head there will be; other 1xx announce one.
@@ -215,4 +286,59 @@ fn edit(session: &mut Session, response: &mut ResponseHeader, ctx: &mut Ctx) -> 
     }
     body::edit_response(session, ctx);
     Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// What the fields of a response come to: its length and its coding.
+    fn framed(status: u16, version: Version, fields: &[(&'static str, &str)]) -> Option<String> {
+        let mut response = ResponseHeader::build(status, None).unwrap();
+        response.set_version(version);
+        for (name, value) in fields {
+            response.append_header(*name, *value).unwrap();
+        }
+        frame(&mut response).ok()?;
+        assert_eq!(response.version, Version::HTTP_11);
+        let values = |name| {
+            let values = response.headers.get_all(name).iter();
+            values.map(|value| value.to_str().unwrap().to_owned())
+        };
+        let all: Vec<_> = values(CONTENT_LENGTH)
+            .chain(values(TRANSFER_ENCODING))
+            .collect();
+        Some(all.join("; "))
+    }
+
+    #[test]
+    fn the_framing_of_a_response_says_one_thing_or_is_refused() {
+        let (length, coding) = ("Content-Length", "Transfer-Encoding");
+        let new = |fields: &[(&'static str, &str)]| framed(200, Version::HTTP_11, fields);
+        assert_eq!(new(&[]).as_deref(), Some(""));
+        assert_eq!(new(&[(length, "2")]).as_deref(), Some("2"));
+        assert_eq!(new(&[(length, "2, 2")]).as_deref(), Some("2"));
+        assert_eq!(new(&[(length, "2"), (length, "2")]).as_deref(), Some("2"));
+        assert_eq!(new(&[(coding, "Chunked")]).as_deref(), Some("Chunked"));
+        for other in [
+            "identity",
+            "gzip, chunked",
+            "chunked, identity",
+            "",
+            "xchunked",
+        ] {
+            assert_eq!(new(&[(coding, other)]), None, "{other}");
+        }
+        assert_eq!(new(&[(coding, "chunked"), (coding, "chunked")]), None);
+        let old = |fields: &[(&'static str, &str)]| framed(200, Version::HTTP_10, fields);
+        assert_eq!(old(&[(coding, "chunked")]), None);
+        assert_eq!(old(&[(length, "2")]).as_deref(), Some("2"));
+        for status in [103, 204] {
+            let fields = [(length, "2"), (coding, "chunked")];
+            assert_eq!(
+                framed(status, Version::HTTP_11, &fields).as_deref(),
+                Some("")
+            );
+        }
+    }
 }

@@ -7,43 +7,56 @@ use http::{HeaderValue, Method, StatusCode, Version, header};
 use pingora::http::{RequestHeader, authority::raw_target_authority};
 use pingora_proxy::Session;
 
-use super::{client, ctx::Ctx, depart::Via, hygiene};
+use super::{client, ctx::Ctx, depart::Via, hygiene, limits};
 use crate::{
     route::{Found, Host, Normalised, Reached, RouteRequest, normalise},
+    server::{Answers, Entrance, Level},
     snapshot::Target,
 };
 
 /// Finds the route of a request. A reply is what the request comes to after the chain, instead of
 /// the route's target.
-pub(super) fn route(session: &mut Session, ctx: &mut Ctx, via: &Via) -> Option<Reply> {
-    limit(session, ctx);
+pub(super) fn route(
+    session: &mut Session,
+    ctx: &mut Ctx,
+    via: &Via,
+    level: Level,
+) -> Option<Reply> {
+    limits::hold(session, ctx, level);
+    if hygiene::wants_close(&session.req_header().headers) {
+        session.set_keepalive(None);
+    }
+    // HTTP/1.0 knows no interim responses.
+    let old = session.req_header().version < Version::HTTP_11;
+    session.set_ignore_info_resp(old);
     client::identify(session, ctx);
     hygiene::clean(session.req_header_mut(), &ctx.gateway, ctx.trusted);
     hygiene::forget_case(session.req_header_mut());
     let head = session.req_header();
-    let host = match examine(head, via) {
+    let host = match limits::head(head, &ctx.gateway).and_then(|()| examine(head, via)) {
         Ok(host) => host,
         Err(refusal) => return Some(*refusal),
     };
     if let Some(host) = &host {
         host.as_str().clone_into(&mut ctx.exchange.host);
     }
-    find(head, host.as_ref(), ctx)
+    let verdict = find(head, host.as_ref(), ctx);
+    verdict.or_else(|| limits::announced_body(head, ctx))
 }
 
-/// Sets the limits of this connection. Each must be set at every request: Pingora would wait forever
-/// for the next one, and for a client that does not read.
-fn limit(session: &mut Session, ctx: &Ctx) {
-    let gateway = &ctx.gateway;
-    if session.get_keepalive().is_some() {
-        session.set_keepalive(Some(gateway.keepalive.as_secs().max(1)));
-    }
-    session.set_read_timeout(Some(gateway.read_timeout));
-    session.set_write_timeout(Some(gateway.write_timeout));
-    session.set_total_drain_timeout(Some(gateway.read_timeout));
-    // Pingora would do so at `100 Continue` already; we do at the final head.
-    session.set_close_on_response_before_downstream_finish(false);
+/// What an authority is answered that looks whether a name is ours, whatever route and filters would make of it.
+/// None for everybody else.
+pub(super) fn challenge(session: &Session, ctx: &mut Ctx, answers: &Answers) -> Option<Reply> {
+    let answer = answers.find(session.req_header().uri.path())?;
+    Entrance::of(session).filter(|entrance| entrance.tls.is_none())?;
+    ctx.route = Arc::clone(&ctx.gateway.fallback);
+    ctx.exchange.route = CHALLENGE.into();
+    let body = answer.as_bytes().to_vec();
+    Some(Reply::new(200).body("application/octet-stream", body))
 }
+
+/// What logs call the route of such a request.
+const CHALLENGE: &str = "(acme challenge)";
 
 /// Refuses what no route should see, and tells the host that is asked for.
 fn examine<'h>(head: &'h RequestHeader, via: &Via) -> Result<Option<Host<'h>>, Box<Reply>> {
@@ -55,6 +68,10 @@ fn examine<'h>(head: &'h RequestHeader, via: &Via) -> Result<Option<Host<'h>>, B
     if via.is_in(&head.headers) {
         let why = "the request has passed this gateway before: an endpoint leads back to it";
         return Err(Box::new(Reply::new(508).because(why)));
+    }
+    let mut expected = head.headers.get_all(header::EXPECT).iter();
+    if !expected.all(|what| what.as_bytes().eq_ignore_ascii_case(b"100-continue")) {
+        return Err(Box::new(Reply::new(417)));
     }
     if !head.raw_path_is_utf8() || !is_target(head.raw_path()) {
         return bad("The request target is not valid.");
@@ -89,12 +106,14 @@ fn find(head: &RequestHeader, host: Option<&Host<'_>>, ctx: &mut Ctx) -> Option<
     let Ok(normal) = normalise(path) else {
         return Some(Reply::new(400).detail("The path is not valid."));
     };
-    let gateway = Arc::clone(&ctx.gateway);
+    let (gateway, listener) = (Arc::clone(&ctx.gateway), Arc::clone(&ctx.listener));
     let request = RouteRequest {
         host,
         path: normal.matched(),
         readings: normal.readings(),
         method: &head.method,
+        scheme: ctx.exchange.scheme.as_str(),
+        listener: &listener,
         headers: &head.headers,
         query: head.uri.query(),
     };

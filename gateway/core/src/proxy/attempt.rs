@@ -14,9 +14,10 @@ use pingora_proxy::Session;
 
 pub(super) use self::outcome::{answered, broken, gives_up, not_connected};
 use super::{
+    cork::Cork,
     ctx::Ctx,
     hedge::{self, Hedging},
-    session,
+    introduce, session,
     watchdog::{Watchdog, earlier, left},
 };
 use crate::{
@@ -27,9 +28,6 @@ use crate::{
 
 /// Why a request ends when its own time does.
 pub(super) const OVER: &str = "the time for the whole request is over";
-
-/// How long an upgraded connection may be silent.
-const UPGRADED_IDLE: Duration = Duration::from_secs(3600);
 
 /// A request's dealings with its upstream: all its tries.
 pub(super) struct Tries {
@@ -50,6 +48,8 @@ pub(super) struct Tries {
     pub(super) watchdog: Option<Watchdog>,
     admitted: Admitted,
     websocket: bool,
+    /// Keeps the end of the handshake of a WebSocket back.
+    pub(super) cork: Option<Cork>,
     /// The head of an answer has come in this try.
     pub(super) answered: bool,
     /// The answer that has come is not what we wait for: another endpoint is asked.
@@ -87,7 +87,9 @@ pub(super) async fn peer(session: &mut Session, ctx: &mut Ctx) -> Result<Box<Htt
     let Some(tries) = &mut ctx.tries else {
         return Err(no_upstream(ctx));
     };
-    let peer = tries.lease.as_ref().and_then(Lease::peer);
+    let client = introduce::client(session, &ctx.exchange, &tries.cluster);
+    let lease = tries.lease.as_ref();
+    let peer = lease.and_then(|lease| lease.peer(client.as_ref()));
     let Some(mut peer) = peer else {
         let reason = format!(
             "an endpoint of `{}` has lost its address",
@@ -102,9 +104,10 @@ pub(super) async fn peer(session: &mut Session, ctx: &mut Ctx) -> Result<Box<Htt
     }
     tries.websocket = websocket;
     if websocket {
-        peer.options.read_timeout = Some(UPGRADED_IDLE);
+        let idle = tries.cluster.settings.transport.timeouts.websocket_idle.0;
+        peer.options.read_timeout = Some(idle);
         peer.options.alpn = ALPN::H1;
-        session.set_read_timeout(Some(UPGRADED_IDLE));
+        session.set_read_timeout(Some(idle));
     }
     Ok(peer)
 }
@@ -156,6 +159,7 @@ fn begin(session: &mut Session, ctx: &mut Ctx) -> Result<()> {
         watchdog: None,
         admitted,
         websocket: false,
+        cork: None,
         answered: false,
         rejected: false,
         renewed: false,
@@ -295,6 +299,9 @@ fn shorten(timeout: &mut Option<Duration>, most: Duration) {
 /// A connection is there; the times that Pingora does not know are watched from now on.
 pub(super) fn connected(session: &mut Session, descriptor: std::os::fd::RawFd, ctx: &mut Ctx) {
     let Some(tries) = &mut ctx.tries else { return };
+    if tries.websocket {
+        tries.cork = Cork::of(descriptor);
+    }
     let settings = &tries.cluster.settings;
     let watched = tries.first_byte().is_some() || tries.try_due.is_some() || tries.due.is_some();
     let watched = watched || tries.hedging.needs_leash();

@@ -32,8 +32,17 @@ pub(super) fn request(
         // An empty piece holds data back; none at all would end the body.
         *body = Some(edited.map_err(|error| ctx.refuse(Reply::from(error)))?);
     }
+    if let Some(call) = &mut ctx.web
+        && let Err(why) = call.upload(body, end)
+    {
+        let reply = Reply::new(400).detail("The body is not valid Base64.");
+        return Err(ctx.refuse(reply.because(why)));
+    }
     if end && let Some(tries) = &mut ctx.tries {
         tries.uploaded();
+        if let Some(cork) = tries.cork.take() {
+            cork.release();
+        }
     }
     // An empty last piece would be written as a second terminator of a chunked body, and the bytes
     // be taken for the beginning of the next answer on that connection.
@@ -67,10 +76,13 @@ pub(super) fn arrived(session: &Session, end: bool, ctx: &mut Ctx) -> Result<()>
 }
 
 /// A piece of the response's body, on its way to the client.
-pub(super) fn response(session: &Session, body: &mut Option<Bytes>, end: bool) {
+pub(super) fn response(session: &Session, body: &mut Option<Bytes>, end: bool, ctx: &mut Ctx) {
     // For the cache Pingora asks for the body as well, and over HTTP/2 it would send it.
     if session.req_header().method == Method::HEAD {
         *body = None;
+    }
+    if let Some(call) = &mut ctx.web {
+        call.download(body, end);
     }
     if end {
         upload::answered(session);

@@ -5,7 +5,8 @@
 
 use std::sync::Arc;
 
-use edgeway_sdk::{Flow, Reply, Request, Response, Result, Upstream};
+use edgeway_sdk::{Flow, Reply, Request, Response, Result, Upstream, message::ResponseHead};
+use http::header::STRICT_TRANSPORT_SECURITY;
 use pingora::http::{RequestHeader, ResponseHeader};
 use pingora_proxy::Session;
 
@@ -98,6 +99,11 @@ pub(super) fn up(
             ctx.exchange.decided_by = Some(Arc::clone(&link.name));
             return Err(error);
         }
+    }
+    if let Some(hsts) = ctx.hsts.take()
+        && !response.headers.contains_key(STRICT_TRANSPORT_SECURITY)
+    {
+        Answered(response).set(STRICT_TRANSPORT_SECURITY, hsts);
     }
     Ok(())
 }

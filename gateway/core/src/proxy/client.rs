@@ -1,13 +1,20 @@
 //! Who is at the other end: the peer, and the client as far as trusted proxies tell.
 
-use std::net::IpAddr;
+use std::{
+    net::{IpAddr, SocketAddr},
+    sync::Arc,
+};
 
 use edgeway_sdk::exchange::Scheme;
 use http::{HeaderMap, HeaderName};
+use pingora::protocols::http::ServerSession;
 use pingora_proxy::Session;
 
 use super::ctx::Ctx;
-use crate::snapshot::Trusted;
+use crate::{
+    server::{Connection, Entrance},
+    snapshot::Trusted,
+};
 
 pub(super) const X_FORWARDED_FOR: HeaderName = HeaderName::from_static("x-forwarded-for");
 const X_FORWARDED_PROTO: HeaderName = HeaderName::from_static("x-forwarded-proto");
@@ -15,8 +22,16 @@ pub(super) const X_FORWARDED_HOST: HeaderName = HeaderName::from_static("x-forwa
 
 /// Fills in the peer, the client and the scheme.
 pub(super) fn identify(session: &Session, ctx: &mut Ctx) {
-    if let Some(peer) = session.client_addr().and_then(|address| address.as_inet()) {
-        ctx.exchange.peer = *peer;
+    if let Some(peer) = peer(session) {
+        ctx.exchange.peer = peer;
+    }
+    if let Some(entrance) = Entrance::of(session) {
+        ctx.exchange.scheme = entrance.scheme();
+        ctx.listener = Arc::clone(&entrance.listener);
+        ctx.hsts.clone_from(&entrance.hsts);
+        if let Some(tls) = &entrance.tls {
+            ctx.exchange.values.share(Arc::clone(tls));
+        }
     }
     let peer = ctx.exchange.peer.ip().to_canonical();
     ctx.exchange.client = peer;
@@ -24,8 +39,29 @@ pub(super) fn identify(session: &Session, ctx: &mut Ctx) {
     if ctx.trusted {
         let headers = &session.req_header().headers;
         ctx.exchange.client = forwarded_for(headers, &ctx.gateway.trusted).unwrap_or(peer);
-        ctx.exchange.scheme = forwarded_scheme(headers).unwrap_or(Scheme::Http);
+        ctx.exchange.scheme = forwarded_scheme(headers).unwrap_or(ctx.exchange.scheme);
     }
+}
+
+/// The address of the other end.
+pub(super) fn peer(session: &ServerSession) -> Option<SocketAddr> {
+    match connection(session) {
+        Some(connection) => Some(connection.peer()),
+        None => session.client_addr()?.as_inet().copied(),
+    }
+}
+
+/// The address that the client has come to.
+pub(super) fn here(session: &ServerSession) -> Option<SocketAddr> {
+    match connection(session) {
+        Some(connection) => connection.local(),
+        None => session.server_addr()?.as_inet().copied(),
+    }
+}
+
+/// The connection to the client, if it is one of HTTP/1.1.
+pub(super) fn connection(session: &ServerSession) -> Option<&Connection> {
+    session.stream()?.as_any().downcast_ref()
 }
 
 /// The last address that no trusted proxy has: the one before it only claims to be somebody.
@@ -58,7 +94,7 @@ fn address(token: &str) -> Option<IpAddr> {
     plain
         .or_else(|| {
             token
-                .parse::<std::net::SocketAddr>()
+                .parse::<SocketAddr>()
                 .ok()
                 .map(|with_port| with_port.ip())
         })

@@ -10,7 +10,7 @@ use pingora_proxy::Session;
 
 use super::{
     ctx::Ctx,
-    depart,
+    depart, introduce,
     mirror::{Connections, Copy, Keys, Lost, Outcome},
 };
 use crate::{
@@ -53,7 +53,8 @@ pub(super) fn begin(
         balance: cluster.settings.balance_key(&asks),
         session: cluster.settings.session_key(&asks),
     };
-    ctx.copy = Copy::new(head, mirror).map(|copy| copy.with(keys));
+    let client = introduce::client(session, &ctx.exchange, cluster);
+    ctx.copy = Copy::new(head, mirror).map(|copy| copy.with(keys, client));
     // Nothing more will come.
     if session.is_body_empty() {
         send(ctx, connections);
@@ -86,7 +87,7 @@ fn send(ctx: &mut Ctx, connections: &Arc<Connections>) {
         return;
     };
     ctx.copy_wanted = Some(false);
-    let keys = copy.keys;
+    let (keys, client) = (copy.keys, copy.client);
     let mut ready = match copy.ready(mirror) {
         Ok(ready) => ready,
         Err(lost) => return debug!("copy lost: upstream={} reason={lost}", cluster.name),
@@ -97,7 +98,7 @@ fn send(ctx: &mut Ctx, connections: &Arc<Connections>) {
             cluster.name
         );
     };
-    let Some(peer) = errand.lease.peer() else {
+    let Some(peer) = errand.lease.peer(client.as_ref()) else {
         return;
     };
     if depart::host(ready.head(), cluster, Some(&errand.lease)).is_err() {

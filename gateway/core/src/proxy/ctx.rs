@@ -7,11 +7,12 @@ use std::{
 };
 
 use edgeway_sdk::{Exchange, Origin, Reply};
+use http::HeaderValue;
 
 use super::{
     attempt::Tries,
     cache::{Caching, Lent},
-    mirror,
+    grpc_web, mirror,
 };
 use crate::cache::policy::request::Credentials;
 use crate::snapshot::{Pinned, Route};
@@ -24,6 +25,10 @@ pub(crate) struct Ctx {
     pub(super) exchange: Exchange,
     /// Whether the peer is a proxy that we trust.
     pub(super) trusted: bool,
+    /// The listener that the request has come to.
+    pub(super) listener: Arc<str>,
+    /// The `Strict-Transport-Security` of the response, unless it has its own.
+    pub(super) hsts: Option<HeaderValue>,
     /// The path for the upstream, where it is not the one that the client sent.
     pub(super) path: Option<String>,
     /// How many filters have seen the request: they will see the record.
@@ -39,12 +44,16 @@ pub(crate) struct Ctx {
     pub(super) copy: Option<mirror::Copy>,
     /// Whether a copy is still wanted; nothing if chance has not been asked yet.
     pub(super) copy_wanted: Option<bool>,
+    /// How many interim responses have come.
+    pub(super) announcements: u16,
     /// From the arrival of the head to that of the endpoint's answer.
     pub(super) answered: Option<Duration>,
     /// What the client has sent that tells who it is, on routes with a cache.
     pub(super) credentials: Credentials,
     /// What the cache has to do with the request, once it has been asked.
     pub(super) caching: Option<Box<Caching>>,
+    /// What is translated between the client and an upstream of gRPC.
+    pub(super) web: Option<grpc_web::Call>,
     /// The client's session, while a body is delivered to it beside its fetch.
     pub(super) lent: Option<Lent>,
     /// What the client is told when a hook ends the request by an error.
@@ -60,6 +69,8 @@ impl Ctx {
             gateway,
             exchange: Exchange::new(nobody),
             trusted: false,
+            listener: Arc::default(),
+            hsts: None,
             path: None,
             entered: 0,
             unanswered: 0,
@@ -68,9 +79,11 @@ impl Ctx {
             tries: None,
             copy: None,
             copy_wanted: None,
+            announcements: 0,
             answered: None,
             credentials: Credentials::default(),
             caching: None,
+            web: None,
             lent: None,
             verdict: None,
         }

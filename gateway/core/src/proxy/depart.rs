@@ -15,6 +15,7 @@ use pingora_proxy::Session;
 use super::{
     client::{X_FORWARDED_FOR, X_FORWARDED_HOST},
     ctx::Ctx,
+    grpc_web::Call,
     hedge,
 };
 use crate::{
@@ -85,7 +86,11 @@ pub(super) fn prepare(
     }
     forwarded(session, request, ctx)?;
     request.append_header("Via", via.signs(session.req_header().version))?;
-    if !ctx.exchange.request_edits.is_empty() {
+    if let Some(call) = &mut ctx.web {
+        call.ask(request)?;
+    }
+    let recoded = ctx.web.as_ref().is_some_and(Call::changes_length);
+    if recoded || !ctx.exchange.request_edits.is_empty() {
         reframe(session, request)?;
     }
     Ok(())
@@ -216,7 +221,8 @@ fn join(request: &mut RequestHeader, name: HeaderName) -> Result<()> {
 /// The length of an edited body is not known beforehand.
 fn reframe(session: &mut Session, request: &mut RequestHeader) -> Result<()> {
     request.remove_header(&CONTENT_LENGTH);
-    if session.is_body_empty() || session.req_header().version == Version::HTTP_2 {
+    let http2 = [request.version, session.req_header().version].contains(&Version::HTTP_2);
+    if session.is_body_empty() || http2 {
         return Ok(());
     }
     request.insert_header(TRANSFER_ENCODING, "chunked")

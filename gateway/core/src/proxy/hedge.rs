@@ -26,7 +26,7 @@ use self::{
     handover::Taken,
     race::{Order, Race, Second},
 };
-use super::{attempt, ctx::Ctx};
+use super::{attempt, ctx::Ctx, introduce};
 use crate::upstream::Cluster;
 
 /// What a request has to do with hedging.
@@ -121,6 +121,7 @@ pub(super) fn begin(
         members: Arc::clone(&tries.members),
         tried: tries.tried.clone(),
         key: settings.balance_key(&source),
+        client: introduce::client(session, &ctx.exchange, &tries.cluster),
         head: head.freeze(),
         due: tries.due,
         leash: watchdog.leash(),

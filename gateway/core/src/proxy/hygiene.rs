@@ -4,8 +4,8 @@ use std::mem;
 
 use edgeway_sdk::message::is_framing;
 use http::{
-    HeaderMap, HeaderName, HeaderValue,
-    header::{CONNECTION, HOST},
+    HeaderMap, HeaderName, HeaderValue, Method, Version,
+    header::{CONNECTION, CONTENT_LENGTH, EXPECT, HOST, TRANSFER_ENCODING, UPGRADE},
     request,
     uri::PathAndQuery,
 };
@@ -29,11 +29,20 @@ type Names = SmallVec<[HeaderName; 4]>;
 /// * headers that `Connection` nominates (RFC 9110, 7.6.1). It can't be left to the last step before
 ///   the upstream: there a client could nominate away what a filter has set. Nominations of what
 ///   frames the request, and of its host, are forgotten: without them its body would be the next
-///   request.
+///   request;
+/// * `Upgrade`, unless it asks for a WebSocket as RFC 6455, 4.1 has it: no other protocol is spoken
+///   here, and one that nobody has asked for must not begin;
+/// * `Expect` of HTTP/1.0, which knows no interim answer.
 pub(super) fn clean(head: &mut RequestHeader, gateway: &Gateway, trusted: bool) {
     let unwanted = unwanted(&head.headers, gateway, trusted);
     for name in &unwanted {
         head.remove_header(name);
+    }
+    if head.headers.contains_key(UPGRADE) && !asks_for_websocket(head) {
+        head.remove_header(&UPGRADE);
+    }
+    if head.version == Version::HTTP_10 {
+        head.remove_header(&EXPECT);
     }
     let Some(nominated) = nominated(&head.headers) else {
         return;
@@ -44,6 +53,12 @@ pub(super) fn clean(head: &mut RequestHeader, gateway: &Gateway, trusted: bool) 
     if let Err(error) = head.insert_header(CONNECTION, nominated.rest) {
         log::warn!("`Connection` could not be replaced: {error}");
     }
+}
+
+/// Whether the client says that it has no other request for this connection. Pingora only looks at the
+/// first line that might say so.
+pub(super) fn wants_close(headers: &HeaderMap) -> bool {
+    tokens(headers).any(|token| token.eq_ignore_ascii_case("close"))
 }
 
 /// Forgets how the client spelt the names of its headers: from here on they are in lower case, but
@@ -63,8 +78,22 @@ pub(super) fn forget_case(head: &mut RequestHeader) {
     *head = parts.into();
 }
 
+fn asks_for_websocket(head: &RequestHeader) -> bool {
+    let headers = &head.headers;
+    let mut protocols = headers.get_all(UPGRADE).iter();
+    let websocket = |value: &HeaderValue| value.as_bytes().eq_ignore_ascii_case(b"websocket");
+    let length = headers.get(CONTENT_LENGTH);
+    head.version == Version::HTTP_11
+        && head.method == Method::GET
+        && protocols.next().is_some_and(websocket)
+        && protocols.next().is_none()
+        && tokens(headers).any(|token| token.eq_ignore_ascii_case("upgrade"))
+        && !headers.contains_key(TRANSFER_ENCODING)
+        && length.is_none_or(|length| length == "0")
+}
+
 fn unwanted(headers: &HeaderMap, gateway: &Gateway, trusted: bool) -> Names {
-    let drop = gateway.underscores == Underscores::Drop;
+    let drop = gateway.requests.underscores == Underscores::Drop;
     let reserved = |name: &str| {
         gateway
             .reserved
@@ -107,22 +136,27 @@ fn nominated(headers: &HeaderMap) -> Option<Nominated> {
     let mut names = Names::new();
     let mut rest = String::new();
     let mut foreign = false;
-    let tokens = headers
-        .get_all(CONNECTION)
-        .iter()
-        .filter_map(|line| line.to_str().ok());
-    for token in tokens.flat_map(|line| line.split(',')).map(str::trim) {
+    for token in tokens(headers) {
         let own = ["close", "keep-alive", "upgrade", "te", "http2-settings"];
         if own.iter().any(|known| known.eq_ignore_ascii_case(token)) {
             rest.push_str(if rest.is_empty() { "" } else { ", " });
             rest.push_str(token);
-        } else if let Ok(name) = token.parse::<HeaderName>() {
+        } else {
+            // What is no name is forgotten: Pingora would fail over it when an endpoint is at hand.
             foreign = true;
-            names.extend((!is_framing(&name) && name != HOST).then_some(name));
+            let name = token.parse::<HeaderName>().ok();
+            names.extend(name.filter(|name| !is_framing(name) && *name != HOST));
         }
     }
     let rest = HeaderValue::from_str(&rest).ok()?;
     foreign.then_some(Nominated { names, rest })
+}
+
+/// The elements of `Connection`, in all its lines.
+fn tokens(headers: &HeaderMap) -> impl Iterator<Item = &str> {
+    let lines = headers.get_all(CONNECTION).iter();
+    let lines = lines.map(|line| line.to_str().unwrap_or("\u{fffd}"));
+    lines.flat_map(|line| line.split(',')).map(str::trim)
 }
 
 #[cfg(test)]
@@ -174,6 +208,13 @@ mod tests {
         headers.remove(CONNECTION);
         headers.append(CONNECTION, HeaderValue::from_static("close"));
         assert!(super::nominated(&headers).is_none());
+        for nonsense in ["\"x\"", ":path", "x y", "@", "\u{e9}"] {
+            let nonsense = HeaderValue::from_str(nonsense).unwrap();
+            headers.append(CONNECTION, nonsense);
+        }
+        let nominated = super::nominated(&headers).unwrap();
+        assert_eq!(nominated.rest, "close");
+        assert_eq!(nominated.names.as_slice(), [""; 0]);
     }
 
     #[test]
@@ -184,5 +225,55 @@ mod tests {
         let nominated = nominated(&headers).unwrap();
         assert_eq!(nominated.rest, "close");
         assert!(nominated.names.is_empty());
+    }
+
+    #[test]
+    fn a_websocket_is_asked_for_in_one_way_only() {
+        let asks = |method: &str, version, lines: &[(&'static str, &str)]| {
+            let mut head = RequestHeader::build(method, b"/", None).unwrap();
+            head.set_version(version);
+            for (name, value) in lines {
+                head.append_header(*name, *value).unwrap();
+            }
+            asks_for_websocket(&head)
+        };
+        let asked = ("Upgrade", "WebSocket");
+        let nominated = ("Connection", "keep-alive, upgrade");
+        let get = |lines: &[(&'static str, &str)]| asks("GET", Version::HTTP_11, lines);
+        assert!(get(&[asked, nominated]));
+        assert!(get(&[asked, nominated, ("Content-Length", "0")]));
+        assert!(get(&[
+            asked,
+            ("Connection", "x"),
+            ("Connection", "Upgrade")
+        ]));
+        assert!(!get(&[asked]));
+        assert!(!get(&[nominated]));
+        assert!(!get(&[asked, ("Connection", "upgrades")]));
+        assert!(!get(&[asked, asked, nominated]));
+        for other in ["h2c", "websocket, h2c", "websocket/13", ""] {
+            assert!(!get(&[("Upgrade", other), nominated]), "{other}");
+        }
+        assert!(!get(&[asked, nominated, ("Content-Length", "1")]));
+        assert!(!get(&[asked, nominated, ("Transfer-Encoding", "chunked")]));
+        assert!(!asks("POST", Version::HTTP_11, &[asked, nominated]));
+        assert!(!asks("GET", Version::HTTP_10, &[asked, nominated]));
+    }
+
+    #[test]
+    fn close_is_found_in_any_line_and_as_a_whole_word() {
+        for (lines, closes) in [
+            (&["close"][..], true),
+            (&["x", "keep-alive, Close"], true),
+            (&["closed"], false),
+            (&["x,close ,y"], true),
+            (&[], false),
+        ] {
+            let mut headers = HeaderMap::new();
+            for line in lines {
+                headers.append(CONNECTION, HeaderValue::from_static(line));
+            }
+            assert_eq!(wants_close(&headers), closes, "{lines:?}");
+        }
     }
 }

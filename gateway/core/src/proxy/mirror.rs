@@ -21,7 +21,7 @@ use pingora::{
 };
 use tokio::{sync::OwnedSemaphorePermit, time::timeout};
 
-use crate::snapshot::shaping::Mirror;
+use crate::{snapshot::shaping::Mirror, upstream::Introduction};
 
 /// Connections to mirrors, one pool for the process.
 pub(super) struct Connections(Connector);
@@ -31,6 +31,8 @@ pub(super) struct Copy {
     head: RequestHeader,
     body: Body,
     pub(super) keys: Keys,
+    /// Who the mirror is told the client is.
+    pub(super) client: Option<Introduction>,
 }
 
 /// What of the request decides about the endpoint of its copy.
@@ -120,12 +122,17 @@ impl Copy {
             head,
             body,
             keys: Keys::default(),
+            client: None,
         })
     }
 
-    /// The same copy with what decides about its endpoint.
-    pub(super) fn with(self, keys: Keys) -> Self {
-        Self { keys, ..self }
+    /// The same copy with what decides about its endpoint, and what that is told.
+    pub(super) fn with(self, keys: Keys, client: Option<Introduction>) -> Self {
+        Self {
+            keys,
+            client,
+            ..self
+        }
     }
 
     /// Keeps a piece of the body; all of it is given up when it gets too large.

@@ -5,14 +5,14 @@
 //!
 //! * [`ctx`]: what is kept for one request.
 //! * [`arrive`]: from the head as it came to the route; [`hygiene`]: headers that clients may not
-//!   send; [`client`]: who is at the other end.
+//!   send; [`client`]: who is at the other end; [`limits`]: what it is held to.
 //! * [`chain`]: filters down and up.
 //! * [`cache`]: what is stored, and what is to be.
-//! * [`depart`]: what an endpoint is sent.
+//! * [`depart`]: what an endpoint is sent; [`introduce`]: what it is told of the client before.
 //! * [`attempt`]: which endpoint, and whether to try another; [`session`]: where its session is;
-//!   [`watchdog`]: whether it takes too long; [`hedge`]: a second one beside it.
+//!   [`watchdog`]: whether it takes too long; [`cork`]: not too soon; [`hedge`]: a second one beside it.
 //! * [`answer`]: what comes back from it.
-//! * [`reply`]: responses of our own.
+//! * [`reply`]: responses of our own; [`grpc_web`]: all of it for calls of pages.
 //! * [`body`]: edits of bodies; [`upload`]: those that outlive their answers.
 //! * [`mirror`]: copies of requests; [`copying`]: when one is made.
 //! * [`record`]: the end.
@@ -25,11 +25,15 @@ mod cache;
 mod chain;
 mod client;
 mod copying;
+mod cork;
 mod ctx;
 mod depart;
+mod grpc_web;
 mod head;
 mod hedge;
 mod hygiene;
+mod introduce;
+mod limits;
 mod mirror;
 mod record;
 mod reply;
@@ -54,9 +58,12 @@ use pingora::{
 };
 use pingora_proxy::{FailToProxy, ProxyHttp, ProxyWarnLogContext, RangeType, Session};
 
-pub(crate) use self::{cache::Spawner, upload::Upload};
+pub(crate) use self::{cache::Spawner, introduce::introduction, upload::Upload};
 use self::{ctx::Ctx, depart::Via};
-use crate::snapshot::Live;
+use crate::{
+    server::{Answers, Pressure},
+    snapshot::Live,
+};
 
 /// The gateway as Pingora sees it.
 #[derive(Debug)]
@@ -66,11 +73,19 @@ pub(crate) struct Proxy {
     mirrors: Arc<mirror::Connections>,
     hedges: Arc<hedge::Connections>,
     spawner: Spawner,
+    pressure: Arc<Pressure>,
+    answers: Answers,
 }
 
 impl Proxy {
     /// A proxy that has requests begun by `spawner`.
-    pub(crate) fn new(live: Live, conf: &ServerConf, spawner: Spawner) -> Self {
+    pub(crate) fn new(
+        live: Live,
+        conf: &ServerConf,
+        spawner: Spawner,
+        pressure: Arc<Pressure>,
+        answers: Answers,
+    ) -> Self {
         let mirrors = mirror::Connections::new(ConnectorOptions::from_server_conf(conf));
         let hedges = hedge::Connections::new(ConnectorOptions::from_server_conf(conf));
         Self {
@@ -79,6 +94,8 @@ impl Proxy {
             mirrors: Arc::new(mirrors),
             hedges: Arc::new(hedges),
             spawner,
+            pressure,
+            answers,
         }
     }
 }
@@ -99,8 +116,13 @@ impl ProxyHttp for Proxy {
         if cache::resume(session, ctx) {
             return Ok(false);
         }
-        let verdict = arrive::route(session, ctx, &self.via);
+        let verdict = arrive::route(session, ctx, &self.via, self.pressure.level());
+        if let Some(reply) = arrive::challenge(session, ctx, &self.answers) {
+            reply::send(session, ctx, reply).await?;
+            return Ok(true);
+        }
         cache::recognise(&session.req_header().headers, ctx);
+        ctx.web = grpc_web::recognise(session.req_header(), &ctx.route);
         let Some(reply) = chain::down(session, ctx, verdict).await else {
             return cache::answer(session, ctx, &self.spawner).await;
         };
@@ -225,7 +247,9 @@ impl ProxyHttp for Proxy {
         end: bool,
         ctx: &mut Self::CTX,
     ) -> Result<()> {
-        body::request(session, body, end, ctx)?;
+        // Over HTTP/2 Pingora would wait for an answer to half a request, were it not for the client's fault.
+        limits::body(session, ctx).map_err(|error| error.into_down())?;
+        body::request(session, body, end, ctx).map_err(|error| error.into_down())?;
         copying::body(body.as_ref(), end, ctx, &self.mirrors);
         Ok(())
     }
@@ -256,6 +280,7 @@ impl ProxyHttp for Proxy {
         response: &mut ResponseHeader,
         ctx: &mut Self::CTX,
     ) -> Result<()> {
+        limits::upgraded(session, response);
         answer::pass(session, response, ctx).await
     }
 
@@ -264,10 +289,20 @@ impl ProxyHttp for Proxy {
         session: &mut Session,
         body: &mut Option<Bytes>,
         end: bool,
-        _ctx: &mut Self::CTX,
+        ctx: &mut Self::CTX,
     ) -> Result<Option<Duration>> {
-        body::response(session, body, end);
+        body::response(session, body, end, ctx);
         Ok(None)
+    }
+
+    /// What comes of it is the end of the body, and there are no trailers.
+    async fn response_trailer_filter(
+        &self,
+        _session: &mut Session,
+        trailers: &mut HeaderMap,
+        ctx: &mut Self::CTX,
+    ) -> Result<Option<Bytes>> {
+        Ok(ctx.web.as_mut().and_then(|call| call.trailers(trailers)))
     }
 
     fn upstream_response_trailer_filter(

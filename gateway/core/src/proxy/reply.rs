@@ -4,6 +4,8 @@ mod grpc;
 mod http2;
 mod problem;
 
+use std::io;
+
 use bytes::Bytes;
 use edgeway_sdk::{BodyEdit, Exchange, Origin, Reply, message::is_framing};
 use http::{
@@ -16,7 +18,7 @@ use pingora::{
 };
 use pingora_proxy::{FailToProxy, Session};
 
-use super::{body, cache, chain, ctx::Ctx};
+use super::{body, cache, chain, ctx::Ctx, grpc_web::Call};
 use crate::{
     config::scalar::SchemeName,
     snapshot::{Fixed, FixedBody, Redirection},
@@ -30,7 +32,8 @@ pub(super) async fn send(session: &mut Session, ctx: &mut Ctx, mut reply: Reply)
     ctx.origin = Origin::Reply;
     let (head, body) = loop {
         note(ctx, &reply);
-        let (mut head, body) = compose(session.req_header(), &ctx.exchange, reply)?;
+        let (request, web) = (session.req_header(), ctx.web.as_ref());
+        let (mut head, body) = compose(request, &ctx.exchange, web, reply)?;
         cache::tell_reply(&mut head, ctx)?;
         match chain::up(&mut head, session.req_header(), ctx)
             .and_then(|()| edited(&mut ctx.exchange.response_edits, body))
@@ -44,9 +47,11 @@ pub(super) async fn send(session: &mut Session, ctx: &mut Ctx, mut reply: Reply)
 
 /// What the client is told when the request could not be proxied.
 pub(super) async fn failure(session: &mut Session, ctx: &mut Ctx, error: &Error) -> FailToProxy {
-    let started = session
-        .response_written()
-        .is_some_and(|head| !head.status.is_informational());
+    // What is written after 101 is no response any more.
+    let started = session.was_upgraded()
+        || session
+            .response_written()
+            .is_some_and(|head| !head.status.is_informational());
     if !started {
         // Pingora keeps no connection after a failure: the client must know before its next request.
         session.set_keepalive(None);
@@ -89,17 +94,25 @@ fn verdict(error: &Error) -> Option<Reply> {
         ) => 504,
         (ErrorSource::Upstream, _) => 502,
         (ErrorSource::Downstream, ErrorType::ReadTimedout) => 408,
+        (ErrorSource::Downstream, ErrorType::ReadError) => unreadable(error)?,
         (
             ErrorSource::Downstream,
-            ErrorType::ReadError
-            | ErrorType::WriteError
-            | ErrorType::WriteTimedout
-            | ErrorType::ConnectionClosed,
+            ErrorType::WriteError | ErrorType::WriteTimedout | ErrorType::ConnectionClosed,
         ) => return None,
         (ErrorSource::Downstream, _) => 400,
         (ErrorSource::Internal | ErrorSource::Unset, _) => 500,
     };
     Some(Reply::new(status).because(describe(error)))
+}
+
+/// The status for a body that can't be read; none if the client is gone.
+fn unreadable(error: &Error) -> Option<u16> {
+    let cause = error.root_cause().downcast_ref::<io::Error>();
+    match cause.map(io::Error::kind) {
+        Some(io::ErrorKind::InvalidData) => Some(400),
+        Some(io::ErrorKind::TimedOut) => Some(408),
+        _ => None,
+    }
 }
 
 fn describe(error: &Error) -> String {
@@ -116,18 +129,22 @@ fn note(ctx: &mut Ctx, reply: &Reply) {
 fn compose(
     request: &RequestHeader,
     exchange: &Exchange,
+    web: Option<&Call>,
     reply: Reply,
 ) -> Result<(ResponseHeader, Bytes)> {
     let bare = reply.content().is_none() && reply.status().as_u16() >= 400;
-    let call = bare.then(|| grpc::headers(&reply, request)).flatten();
+    let call = bare.then(|| grpc::refusal(&reply, request, web)).flatten();
     let standard = (bare && call.is_none()).then(|| problem::body(&reply, request, exchange));
     let (status, headers, body) = reply.into_parts();
     let mut head = ResponseHeader::build(status, Some(headers.len() + 4))?;
     for (name, value) in headers.iter().filter(|(name, _)| !is_framing(name)) {
         head.append_header(name, value)?;
     }
-    for (name, value) in call.into_iter().flatten() {
-        head.insert_header(name, value)?;
+    if let Some(refusal) = call {
+        for (name, value) in refusal.headers {
+            head.insert_header(name, value)?;
+        }
+        return Ok((head, refusal.body));
     }
     let Some((content_type, body)) = standard else {
         return Ok((head, body.unwrap_or_default()));
@@ -281,7 +298,7 @@ mod tests {
             .header(http::header::TRANSFER_ENCODING, "chunked")
             .header(CONTENT_LENGTH, "9")
             .header(LOCATION, "/");
-        let (head, _) = compose(&request, &exchange, reply.text("text")).unwrap();
+        let (head, _) = compose(&request, &exchange, None, reply.text("text")).unwrap();
         assert!(!head.headers.contains_key("transfer-encoding"));
         assert!(!head.headers.contains_key(CONTENT_LENGTH));
         assert!(head.headers.contains_key(LOCATION));

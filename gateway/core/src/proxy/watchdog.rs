@@ -89,7 +89,7 @@ impl Leash {
 }
 
 #[expect(unsafe_code, reason = "Pingora tells descriptors as numbers")]
-fn duplicate(descriptor: RawFd) -> Option<OwnedFd> {
+pub(super) fn duplicate(descriptor: RawFd) -> Option<OwnedFd> {
     if descriptor < 0 {
         return None;
     }

@@ -1,6 +1,6 @@
 //! What a route may ask of a request besides host, path and method.
 
-use std::{borrow::Cow, fmt};
+use std::{borrow::Cow, fmt, iter};
 
 use http::header::{COOKIE, HeaderName, HeaderValue};
 
@@ -24,6 +24,10 @@ pub enum Subject {
     Query(String),
     /// A cookie; quotes around its value do not count.
     Cookie(String),
+    /// `http` or `https`.
+    Scheme,
+    /// The listener that the request has come to, by its name.
+    Listener,
 }
 
 /// What a predicate wants to see.
@@ -110,6 +114,12 @@ impl Predicate {
                 .test
                 .holds(query_values(request.query.unwrap_or_default(), name)),
             Subject::Cookie(name) => self.test.holds(cookie_values(request, name)),
+            Subject::Scheme => self
+                .test
+                .holds(iter::once(request.scheme.as_bytes().into())),
+            Subject::Listener => self
+                .test
+                .holds(iter::once(request.listener.as_bytes().into())),
         }
     }
 
@@ -125,12 +135,26 @@ impl Predicate {
     }
 }
 
+/// As it stands behind what has one value always.
+impl fmt::Display for Test {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Present => f.write_str("any"),
+            Self::Absent => f.write_str("none"),
+            Self::Equals(value) => f.write_str(value),
+            Self::Matches(expression) => expression.fmt(f),
+        }
+    }
+}
+
 impl fmt::Display for Predicate {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let (kind, name) = match &self.subject {
             Subject::Header(name) => ("header", name.as_str()),
             Subject::Query(name) => ("query", name.as_str()),
             Subject::Cookie(name) => ("cookie", name.as_str()),
+            Subject::Scheme => return write!(f, "scheme {}", self.test),
+            Subject::Listener => return write!(f, "listener {}", self.test),
         };
         match &self.test {
             Test::Present => write!(f, "{kind} {name}"),
@@ -203,6 +227,8 @@ mod tests {
             path: "/",
             readings: &[],
             method: &Method::GET,
+            scheme: "http",
+            listener: "http",
             headers: &map,
             query: Some(query),
         };

@@ -32,6 +32,10 @@ pub struct RouteRequest<'a> {
     pub readings: &'a [String],
     /// The method.
     pub method: &'a Method,
+    /// `http` or `https`.
+    pub scheme: &'a str,
+    /// The listener that the request has come to.
+    pub listener: &'a str,
     /// The headers, for predicates on them and on cookies.
     pub headers: &'a HeaderMap,
     /// The query without its `?`, if there is one.

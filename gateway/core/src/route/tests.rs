@@ -99,6 +99,8 @@ impl Asked {
             path: path.matched(),
             readings: path.readings(),
             method: &self.method,
+            scheme: "http",
+            listener: "http",
             headers: &self.headers,
             query: self.query,
         };
@@ -385,6 +387,8 @@ fn captures_of_a_regex_are_there_for_rewrites() {
         path: "/v2/users",
         readings: &[],
         method: &Method::GET,
+        scheme: "http",
+        listener: "http",
         headers: &HeaderMap::new(),
         query: None,
     };
@@ -600,6 +604,8 @@ fn the_router_agrees_with_the_reference_on_random_routes_and_requests() {
                 path: &asked.path,
                 readings: &[],
                 method: &asked.method,
+                scheme: "http",
+                listener: "http",
                 headers: &asked.headers,
                 query: None,
             };

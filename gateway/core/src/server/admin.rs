@@ -7,6 +7,7 @@
 //! |---|---|
 //! | `GET /` | lists the calls |
 //! | `GET /healthz` | 200 while the gateway serves, 503 when it is stopping |
+//! | `GET /listeners` | `{ listeners: [...] }`: `name`, `bind`, `connections`, `certificates` (`names`, `expires_in_s`) |
 //! | `GET /upstreams` | `{ upstreams: [...] }`, each as below |
 //! | `GET /upstreams/{upstream}` | `name`, `balance`, `breaker`, `queue`, `source`, `changed`, `removed`, `endpoints` |
 //! | `POST /upstreams/{upstream}/endpoints` | adds an endpoint as the YAML has it: 201, or 409 if it is there |
@@ -56,13 +57,14 @@
 //! Errors are `application/problem+json` with a `detail` for the operator. Who may call: [`guard`].
 //!
 //! * [`calls`]: the calls; [`call`]: what one says; [`problem`]: what it is told.
-//! * [`caches`]: the calls about caches; [`wish`]: what is to be purged.
+//! * [`doors`]: the call about listeners. [`caches`]: the calls about caches; [`wish`]: what is to be purged.
 //! * [`guard`]: who may call.
 //! * [`mod@write`], [`edit`]: the file of endpoints.
 
 mod caches;
 mod call;
 mod calls;
+mod doors;
 mod edit;
 mod guard;
 mod problem;
@@ -97,7 +99,7 @@ use tokio::{
 };
 
 use self::{call::Caller, guard::Guard};
-use super::listen::Bound;
+use super::listeners::Listeners;
 use crate::snapshot::Live;
 
 /// A listener that does not answer yet.
@@ -124,9 +126,13 @@ const EXHAUSTED: Duration = Duration::from_millis(100);
 
 impl Admin {
     /// `stopping` becomes true when the gateway does not serve any more.
-    pub(super) fn new(bound: Bound, token: Option<Secret>, stopping: ShutdownWatch) -> Self {
+    pub(super) fn new(
+        socket: std::net::TcpListener,
+        token: Option<Secret>,
+        stopping: ShutdownWatch,
+    ) -> Self {
         Self {
-            socket: bound.socket,
+            socket,
             token,
             stopping,
         }
@@ -136,7 +142,7 @@ impl Admin {
     ///
     /// It has to run on one thread with reload: between looking up an upstream and changing it no other
     /// configuration may take its place.
-    pub(super) fn start(self, live: Live) -> Option<JoinHandle<()>> {
+    pub(super) fn start(self, live: Live, listeners: Arc<Listeners>) -> Option<JoinHandle<()>> {
         let listening = TcpListener::from_std(self.socket)
             .and_then(|listener| Ok((listener.local_addr()?, listener)));
         let (address, listener) = match listening {
@@ -147,7 +153,7 @@ impl Admin {
             }
         };
         let guard = Arc::new(Guard::new(self.token.as_ref(), address));
-        let calls = calls::calls(live, self.stopping)
+        let calls = calls::calls(live, listeners, self.stopping)
             .layer(middleware::from_fn_with_state(guard, admitted));
         info!("listening: listener=admin address={address}");
         Some(tokio::spawn(accept(listener, calls)))

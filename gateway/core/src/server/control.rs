@@ -16,10 +16,14 @@ use tokio::{
     task::JoinSet,
 };
 
-use super::{Fixed, Source, admin::Admin};
+use super::{
+    Fixed, Source,
+    admin::Admin,
+    listeners::{Listeners, Prepared},
+};
 use crate::{
     config::diagnostic::Look,
-    snapshot::{Live, Pinned, Tasks, load},
+    snapshot::{Gateway, Live, Pinned, Tasks, load},
     upstream::{first_pass, tend},
 };
 
@@ -27,6 +31,7 @@ use crate::{
 pub(super) struct Control {
     source: Arc<Source>,
     live: Live,
+    listeners: Arc<Listeners>,
     started: Fixed,
     /// Behind a lock that is never waited for: Pingora shares services between threads, and a task
     /// can't be shared.
@@ -36,11 +41,18 @@ pub(super) struct Control {
 }
 
 impl Control {
-    pub(super) fn new(source: Source, live: Live, tasks: Tasks, admin: Option<Admin>) -> Self {
+    pub(super) fn new(
+        source: Source,
+        live: Live,
+        listeners: Listeners,
+        tasks: Tasks,
+        admin: Option<Admin>,
+    ) -> Self {
         let started = Fixed::of(&live.pin());
         Self {
             source: Arc::new(source),
             live,
+            listeners: Arc::new(listeners),
             started,
             first: Mutex::new(tasks),
             admin,
@@ -58,6 +70,10 @@ impl Control {
         for cluster in &gateway.clusters {
             running.spawn(tend(Arc::clone(cluster), gateway.resolver.clone()));
         }
+        for terminator in self.listeners.terminators() {
+            running.spawn(terminator.tend());
+        }
+        self.listeners.keep_certificates();
         for spec in &gateway.caches {
             running.spawn(gateway.zones.named(&spec.name).tend());
         }
@@ -85,17 +101,34 @@ impl Control {
         if !report.is_empty() {
             warn!("the new configuration has warnings\n{report}");
         }
+        let prepared = match self.prepare(&gateway).await {
+            Ok(prepared) => prepared,
+            Err(message) => {
+                error!("configuration kept: {message}");
+                return None;
+            }
+        };
         first_pass(&gateway.clusters, &gateway.resolver).await;
         self.started.warn_of_changes(&gateway);
         let old = self.live.pin();
         gateway.enter_service();
         self.live.replace(gateway);
+        self.listeners.apply(prepared);
         tokio::spawn(retire(old));
         info!(
             "configuration replaced: file={}",
             self.source.path.display()
         );
         Some(self.start(tasks))
+    }
+
+    /// Opens the listeners that are new.
+    async fn prepare(&self, gateway: &Gateway) -> Result<Prepared, String> {
+        let (listeners, specs) = (Arc::clone(&self.listeners), gateway.listeners.clone());
+        let prepared = tokio::task::spawn_blocking(move || listeners.prepare(&specs));
+        prepared
+            .await
+            .unwrap_or_else(|error| Err(error.to_string()))
     }
 }
 
@@ -132,7 +165,8 @@ impl ServiceWithDependents for Control {
         let first = std::mem::take(self.first.get_mut().unwrap_or_else(PoisonError::into_inner));
         let mut running = self.start(first);
         let admin = self.admin.take();
-        let admin = admin.and_then(|admin| admin.start(self.live.clone()));
+        let admin =
+            admin.and_then(|admin| admin.start(self.live.clone(), Arc::clone(&self.listeners)));
         ready.notify_ready();
         loop {
             tokio::select! {

@@ -15,7 +15,7 @@ use tokio::{
     select,
     signal::unix::{Signal, SignalKind, signal},
     sync::{Notify, watch},
-    time::timeout,
+    time::{sleep, timeout},
 };
 
 /// Whether the gateway is coming to its end, and what it waits for. Clones are the same drain.
@@ -34,6 +34,9 @@ struct Open {
 
 /// A connection that the end waits for, until it is dropped.
 pub(super) struct Guard(Arc<Open>);
+
+/// How long whoever has just connected may take to begin a request, when the end has begun.
+const MOMENT: Duration = Duration::from_secs(2);
 
 impl Drain {
     /// A drain that waits this long at most.
@@ -62,6 +65,12 @@ impl Drain {
         drop(self.begun.subscribe().wait_for(|begun| *begun).await);
     }
 
+    /// Waits until the end has begun, and a moment more.
+    pub(super) async fn nearly_over(&self) {
+        self.begun().await;
+        sleep(MOMENT).await;
+    }
+
     /// Waits until no connection is open.
     pub(super) async fn closed(&self) {
         loop {
@@ -80,7 +89,7 @@ impl Drain {
             self.patience
         );
         // The accept loops must have ended before zero connections can mean none.
-        tokio::time::sleep(Duration::from_millis(20)).await;
+        sleep(Duration::from_millis(20)).await;
         if timeout(self.patience, self.closed()).await.is_err() {
             let open = self.open.connections.load(Ordering::Relaxed);
             warn!("stopping with open connections: connections={open}");

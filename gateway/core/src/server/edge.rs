@@ -3,56 +3,169 @@
 //! Pingora's own listener has no limits, can't be changed while it runs, and dies when a port is
 //! taken; so the sockets and the accept loop are ours, and Pingora is given the connections.
 
-use std::{io, sync::Arc, time::Duration};
+use std::{sync::Arc, time::Duration};
 
 use async_trait::async_trait;
-use log::{error, info, warn};
 use pingora::{
     apps::HttpServerApp,
-    protocols::http::ServerSession,
+    connectors::ConnectorOptions,
     server::{ListenFds, ShutdownWatch, configuration::ServerConf},
     services::Service,
 };
 use pingora_proxy::{HttpProxy, http_proxy};
-use tokio::{
-    net::TcpListener,
-    select,
-    task::JoinSet,
-    time::{sleep, timeout},
-};
+use tokio::{select, sync::mpsc, task::JoinSet};
 
-use super::{drain::Drain, http2, listen::Bound, stream::Connection};
+use super::{
+    accept::{Peer, listen},
+    acme::Answers,
+    caps::{Admission, Caps, Full, Most},
+    drain::Drain,
+    inbound::HeadLimits,
+    listeners::{Listener, Opened, Settings},
+    parking::Lot,
+    pressure::Pressure,
+    stream::Manners,
+    tcp::Connector,
+};
 use crate::{
-    config::Http2,
     proxy::{Proxy, Spawner},
     snapshot::Live,
 };
 
-/// How long accepting pauses when the process has no descriptor left.
-const EXHAUSTED: Duration = Duration::from_millis(100);
+/// How many idle connections have to leave when there is no room for a new one.
+pub(super) const MAKING_ROOM: usize = 16;
 
-/// The listeners of the gateway.
+/// The listeners of the gateway, and their connections.
 pub(super) struct Edge {
-    sockets: Vec<Bound>,
+    opened: mpsc::UnboundedReceiver<Opened>,
     live: Live,
     conf: Arc<ServerConf>,
     drain: Drain,
+    /// Connections that there are descriptors for.
+    affordable: usize,
+    answers: Answers,
 }
 
 pub(super) type App = Arc<HttpProxy<Proxy>>;
 
+/// What all connections have in common.
+pub(super) struct Shared {
+    pub(super) live: Live,
+    pub(super) app: App,
+    pub(super) drain: Drain,
+    /// What Pingora looks at before it keeps a connection for another request.
+    pub(super) shutdown: ShutdownWatch,
+    /// To endpoints, for connections that are passed on.
+    pub(super) connector: Connector,
+    pub(super) lot: Lot,
+    pub(super) pressure: Arc<Pressure>,
+    caps: Arc<Caps>,
+    affordable: usize,
+}
+
+impl Shared {
+    /// What a client is held to from now on.
+    pub(super) fn manners(&self) -> Manners {
+        let gateway = self.live.glance();
+        Manners {
+            head_timeout: gateway.requests.header_timeout,
+            head: HeadLimits {
+                target: gateway.requests.max_target,
+                head: gateway.requests.max_header_size,
+                lines: gateway.requests.max_headers,
+            },
+            least: gateway.requests.min_rate,
+        }
+    }
+
+    /// How long a client may take to begin its first request.
+    pub(super) fn first_patience(&self) -> Duration {
+        self.live.glance().requests.header_timeout
+    }
+
+    /// Counts a connection that has just been accepted.
+    ///
+    /// # Errors
+    ///
+    /// There is no room for it: what is full.
+    pub(super) fn admit(
+        &self,
+        listener: &Listener,
+        settings: &Settings,
+        peer: &Peer,
+    ) -> Result<Admission, Full> {
+        let gateway = self.live.glance();
+        let limits = &gateway.connections;
+        let most = Most {
+            in_all: limits.max.unwrap_or(self.affordable),
+            of_listener: settings.spec.max_connections.unwrap_or(usize::MAX),
+            of_client: limits.per_client,
+        };
+        // Proxies come for many.
+        let for_many = |address| {
+            gateway.trusted.contains(address) || settings.spec.proxy_protocol.contains(address)
+        };
+        let client = peer.map(|peer| peer.ip()).filter(|peer| !for_many(*peer));
+        let admitted = self.caps.admit(&listener.connections, client, most);
+        let Err(Full::Gateway) = admitted else {
+            return admitted;
+        };
+        // Who waits for another request holds a place that somebody has a use for. Those who have been told to leave
+        // need a moment for it.
+        let leaving = self.lot.leaving();
+        let wanted = MAKING_ROOM.saturating_sub(leaving);
+        if self.lot.shed(wanted) + leaving == 0 {
+            return admitted;
+        }
+        let most = Most {
+            in_all: most.in_all.saturating_add(MAKING_ROOM),
+            ..most
+        };
+        self.caps.admit(&listener.connections, client, most)
+    }
+}
+
 impl Edge {
     pub(super) fn new(
-        sockets: Vec<Bound>,
+        opened: mpsc::UnboundedReceiver<Opened>,
         live: Live,
         conf: Arc<ServerConf>,
         drain: Drain,
+        affordable: usize,
+        answers: Answers,
     ) -> Self {
         Self {
-            sockets,
+            opened,
             live,
             conf,
             drain,
+            affordable,
+            answers,
+        }
+    }
+
+    fn shared(&self) -> Shared {
+        let spawner = Spawner::default();
+        let pressure = Arc::<Pressure>::default();
+        let proxy = Proxy::new(
+            self.live.clone(),
+            &self.conf,
+            spawner.clone(),
+            Arc::clone(&pressure),
+            self.answers.clone(),
+        );
+        let app: App = Arc::new(http_proxy(&self.conf, proxy));
+        spawner.serve_by(&app);
+        Shared {
+            live: self.live.clone(),
+            app,
+            drain: self.drain.clone(),
+            shutdown: self.drain.watch(),
+            connector: Connector::new(ConnectorOptions::from_server_conf(&self.conf)),
+            lot: Lot::new(self.conf.threads),
+            pressure,
+            caps: Arc::new(Caps::new()),
+            affordable: self.affordable,
         }
     }
 }
@@ -65,30 +178,26 @@ impl Service for Edge {
         _shutdown: ShutdownWatch,
         _tasks_per_fd: usize,
     ) {
-        let spawner = Spawner::default();
-        let proxy = Proxy::new(self.live.clone(), &self.conf, spawner.clone());
-        let app: App = Arc::new(http_proxy(&self.conf, proxy));
-        spawner.serve_by(&app);
+        let shared = Arc::new(self.shared());
+        let tending = tokio::spawn(tend(Arc::clone(&shared)));
         let mut loops = JoinSet::new();
-        for bound in self.sockets.drain(..) {
-            match TcpListener::from_std(bound.socket) {
-                Ok(listener) => {
-                    announce(&bound.name, &listener);
-                    let listening = Listening {
-                        http2: bound.http2,
-                        live: self.live.clone(),
-                        app: Arc::clone(&app),
-                        drain: self.drain.clone(),
-                    };
-                    loops.spawn(accept(listener, Arc::new(listening)));
-                }
-                Err(error) => error!("listener failed: listener={} reason={error}", bound.name),
+        loop {
+            let opened = select! {
+                opened = self.opened.recv() => opened,
+                () = self.drain.begun() => None,
+                Some(_) = loops.join_next() => continue,
+            };
+            let Some(opened) = opened else { break };
+            for accepting in listen(opened, &shared) {
+                loops.spawn(accepting);
             }
         }
         while loops.join_next().await.is_some() {}
         // Connections that wait for their next request wait no longer.
-        app.http_cleanup().await;
+        shared.lot.close();
+        shared.app.http_cleanup().await;
         self.drain.closed().await;
+        tending.abort();
     }
 
     fn name(&self) -> &str {
@@ -96,102 +205,9 @@ impl Service for Edge {
     }
 }
 
-fn announce(name: &str, listener: &TcpListener) {
-    if let Ok(address) = listener.local_addr() {
-        info!("listening: listener={name} address={address}");
-    }
-}
-
-/// What the connections of a listener have in common.
-struct Listening {
-    /// How HTTP/2 is spoken, if it is.
-    http2: Option<Http2>,
-    live: Live,
-    app: App,
-    drain: Drain,
-}
-
-/// Accepts connections until the gateway drains.
-async fn accept(listener: TcpListener, listening: Arc<Listening>) {
-    let mut told = false;
-    loop {
-        let accepted = select! {
-            accepted = listener.accept() => accepted,
-            () = listening.drain.begun() => return,
-        };
-        match accepted {
-            Ok((tcp, peer)) => {
-                told = false;
-                // Counted before it has a task: the end would not wait for one that has not begun.
-                let open = listening.drain.connection();
-                let listening = Arc::clone(&listening);
-                tokio::spawn(async move {
-                    if tcp.set_nodelay(true).is_ok() {
-                        serve(Connection::new(tcp, peer), &listening).await;
-                    }
-                    drop(open);
-                });
-            }
-            Err(error) if concerns_one_connection(&error) => {}
-            Err(error) => {
-                if !told {
-                    warn!("connections can't be accepted: reason={error}");
-                    told = true;
-                }
-                sleep(EXHAUSTED).await;
-            }
-        }
-    }
-}
-
-fn concerns_one_connection(error: &io::Error) -> bool {
-    matches!(
-        error.kind(),
-        io::ErrorKind::ConnectionAborted
-            | io::ErrorKind::ConnectionReset
-            | io::ErrorKind::Interrupted
-    )
-}
-
-/// Serves a connection in the protocol that its first bytes show. Both end alike if there are none for
-/// as long as a connection may wait for a request.
-async fn serve(mut connection: Connection, listening: &Listening) {
-    let first = listening.live.pin().keepalive;
-    let (app, shutdown) = (Arc::clone(&listening.app), listening.drain.watch());
-    let Some(limits) = &listening.http2 else {
-        return http1(connection, first, &app, &shutdown).await;
-    };
-    let begun = select! {
-        begun = timeout(first, connection.begins_http2()) => begun,
-        () = listening.drain.begun() => return,
-    };
-    match begun {
-        Ok(Ok(true)) => {
-            // In a box, since it is much larger than what most connections need.
-            let served = http2::serve(connection, limits, listening.live.clone(), app, shutdown);
-            Box::pin(served).await;
-        }
-        Ok(Ok(false)) => http1(connection, first, &app, &shutdown).await,
-        Ok(Err(_)) | Err(_) => {}
-    }
-}
-
-/// Serves the requests of one connection, one after the other. Each request sets how long the
-/// connection waits for the next one; for the first it is this.
-async fn http1(connection: Connection, first: Duration, app: &App, shutdown: &ShutdownWatch) {
-    let mut session = ServerSession::new_http1(Box::new(connection));
-    session.set_keepalive(Some(first.as_secs().max(1)));
-    // Else Pingora would drop what comes with the bytes of a request before it.
-    session.set_pipelining_enabled(true);
-    while let Some(reused) = app.process_new_http(session, shutdown).await {
-        let (stream, settings) = reused.consume();
-        let Ok(mut connection) = stream.into_any().downcast::<Connection>() else {
-            return;
-        };
-        connection.expect_answer();
-        session = ServerSession::new_http1(connection);
-        if let Some(settings) = settings {
-            settings.apply_to_session(&mut session);
-        }
-    }
+async fn tend(shared: Arc<Shared>) {
+    tokio::join!(
+        shared.lot.tend(),
+        shared.pressure.tend(&shared.live, &shared.lot)
+    );
 }

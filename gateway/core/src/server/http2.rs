@@ -6,12 +6,13 @@
 
 use std::{
     future::poll_fn,
-    mem,
+    io, mem,
     pin::pin,
     sync::{
         Arc,
         atomic::{AtomicUsize, Ordering},
     },
+    task::{Context, Poll},
     time::Duration,
 };
 
@@ -28,7 +29,7 @@ use pingora::{
     apps::HttpServerApp,
     http::{RequestHeader, ResponseHeader},
     protocols::{
-        Digest, GetSocketDigest, Stream,
+        Digest, GetProxyDigest, Stream,
         http::{
             ServerSession,
             v2::server::{H2Accept, H2Options, HttpSession, handshake},
@@ -43,7 +44,10 @@ use tokio::{
 };
 
 use super::{
-    edge::App,
+    edge::{App, Shared},
+    listeners::Settings,
+    parking::{Lot, Readable},
+    pressure::Level,
     stream::{Connection, Taken},
 };
 use crate::{config::Http2, proxy::Upload, snapshot::Live};
@@ -72,21 +76,27 @@ const SEND_BUFFER: usize = 64 * 1024;
 const GOODBYE: Duration = Duration::from_secs(2);
 
 /// Serves the requests of one connection, each in a task of its own, to its end.
-pub(super) async fn serve(
-    mut connection: Connection,
-    limits: &Http2,
-    live: Live,
-    app: App,
-    mut shutdown: ShutdownWatch,
-) {
-    let taken = connection.speak_http2();
+pub(super) async fn serve(mut connection: Connection, settings: &Settings, shared: &Shared) {
+    let Some(limits) = &settings.spec.http2 else {
+        return;
+    };
+    let mut shutdown = shared.shutdown.clone();
+    let taken = connection.speak_http2(shared.live.pin().requests.min_rate);
     let digest = Digest {
-        socket_digest: connection.get_socket_digest(),
+        socket_digest: Some(Arc::new(connection.socket_digest())),
+        proxy_digest: connection.get_proxy_digest(),
         ..Digest::default()
     };
-    let frames = match handshake(Box::new(connection), Some(options(limits))).await {
-        Ok(frames) => frames,
-        Err(error) => return debug!("no HTTP/2: {error}"),
+    let first = shared.first_patience();
+    let shaken = timeout(
+        first,
+        handshake(Box::new(connection), Some(options(limits))),
+    )
+    .await;
+    let frames = match shaken {
+        Ok(Ok(frames)) => frames,
+        Ok(Err(error)) => return debug!("no HTTP/2: {error}"),
+        Err(_) => return debug!("no HTTP/2: no preface in time"),
     };
     let streams = Arc::new(Streams::new(limits.max_streams.get().into()));
     let mut connected = Connected {
@@ -94,11 +104,12 @@ pub(super) async fn serve(
         digest: Arc::new(digest),
         streams: Arc::clone(&streams),
         malformed: 0,
-        live,
-        app,
+        requests: 0,
+        live: shared.live.clone(),
+        app: Arc::clone(&shared.app),
         shutdown: shutdown.clone(),
     };
-    if let Err(error) = connected.run(&taken, &mut shutdown).await {
+    if let Err(error) = connected.run(&taken, shared, &mut shutdown).await {
         debug!("HTTP/2 has ended: {error}");
     }
     // What the client has left in the middle has its record to write.
@@ -129,12 +140,19 @@ struct Connected {
     live: Live,
     app: App,
     shutdown: ShutdownWatch,
+    /// How many there have been.
+    requests: u32,
 }
 
 impl Connected {
-    async fn run(&mut self, taken: &Taken, shutdown: &mut ShutdownWatch) -> Result<()> {
+    async fn run(
+        &mut self,
+        taken: &Taken,
+        shared: &Shared,
+        shutdown: &mut ShutdownWatch,
+    ) -> Result<()> {
         let streams = Arc::clone(&self.streams);
-        let mut patience = self.live.pin().keepalive;
+        let mut patience = self.live.pin().requests.keepalive;
         let mut taken_before = 0;
         let mut leaving = false;
         loop {
@@ -150,14 +168,18 @@ impl Connected {
                     if !self.take(next) {
                         break;
                     }
-                    patience = if leaving { GOODBYE } else { self.live.pin().keepalive };
+                    if !leaving && self.was_last(shared) {
+                        self.frames.graceful_shutdown();
+                        leaving = true;
+                    }
+                    patience = if leaving { GOODBYE } else { self.live.pin().requests.keepalive };
                 }
-                () = streams.unused_for(patience) => {
+                () = unused(&streams, (!leaving).then_some(&shared.lot), patience) => {
                     // The last answers may still be on their way.
                     let sent = taken.bytes();
                     if self.frames.has_streams() && sent != taken_before {
                         taken_before = sent;
-                        patience = self.live.pin().write_timeout;
+                        patience = self.live.pin().requests.write_timeout;
                         continue;
                     }
                     if leaving {
@@ -170,6 +192,12 @@ impl Connected {
             }
         }
         self.finish().await
+    }
+
+    /// Whether no further request is wanted on this connection.
+    fn was_last(&self, shared: &Shared) -> bool {
+        let most = shared.live.glance().connections.max_requests;
+        self.requests >= most || shared.pressure.level() >= Level::Tight
     }
 
     /// Answers what is under way, which may be somebody's who has nothing to do with why no more is taken.
@@ -223,6 +251,7 @@ impl Connected {
             self.live.clone(),
             self.shutdown.clone(),
         );
+        self.requests += 1;
         let place = self.streams.enter();
         tokio::spawn(async move {
             let exchange = app.process_new_http(ServerSession::new_http2(session), &shutdown);
@@ -241,6 +270,27 @@ impl Connected {
     fn tolerate(&mut self) -> bool {
         self.malformed += 1;
         self.malformed < MALFORMED
+    }
+}
+
+/// Waits until a connection has had no request for so long, or has to make room for others that wait in the
+/// same lot.
+async fn unused(streams: &Streams, lot: Option<&Lot>, patience: Duration) {
+    match lot {
+        None => streams.unused_for(patience).await,
+        Some(lot) => {
+            streams.none().await;
+            lot.wait(&Silent, patience).await.ok();
+        }
+    }
+}
+
+/// A connection that somebody else reads from.
+struct Silent;
+
+impl Readable for Silent {
+    fn poll_readable(&self, _: &mut Context<'_>) -> Poll<io::Result<()>> {
+        Poll::Pending
     }
 }
 
@@ -299,7 +349,7 @@ fn attach(session: &mut HttpSession) -> Upload {
 /// Waits until the request is answered, and then as long as what is left of its body may take.
 async fn overdue(upload: Upload, live: Live) {
     upload.answered().await;
-    let patience = live.pin().read_timeout;
+    let patience = live.pin().requests.read_timeout;
     sleep(patience).await;
 }
 

@@ -1,23 +1,48 @@
 //! From a configuration to a running process.
 //!
-//! * [`listen`]: sockets, and why one can't be had.
-//! * [`edge`]: connections, in a Pingora service.
-//! * [`stream`]: one connection as Pingora sees it; [`http2`]: one that many requests share.
-//! * [`dated`]: when a response was made that is sent now.
+//! * [`listen`]: sockets, and why one can't be had; [`listeners`]: how they come and go.
+//! * [`edge`]: connections, in a Pingora service; [`accept`]: as they come; [`caps`]: how many there may be; [`pressure`]: what is given up
+//!   when memory is short.
+//! * [`proxy_protocol`]: for whom a proxy has connected.
+//! * [`door`]: from a socket to what is spoken on it; [`entrance`]: what its requests know of that.
+//! * [`http1`], [`http2`]: connections of these; [`parking`]: those that wait for their next request.
+//! * [`stream`]: one connection as Pingora sees it; [`transport`]: what carries its bytes; [`inbound`],
+//!   [`strict`], [`chunks`]: where its requests end; [`pace`]: whether its client keeps up; [`dated`]: when a
+//!   response was made that is sent now.
 //! * [`refusal`]: what a client is told whose request can't be read.
+//! * [`descriptors`]: how many connections the process can have.
 //! * [`control`]: what runs beside the requests, and reload.
+//! * [`acme`]: certificates from authorities.
 //! * [`admin`]: what operators ask and change.
 //! * [`drain`]: the end.
 
+mod accept;
+pub(crate) mod acme;
 mod admin;
+mod caps;
+mod chunks;
 mod control;
 mod dated;
+mod descriptors;
+mod door;
 mod drain;
 mod edge;
+mod entrance;
+mod http1;
 mod http2;
+mod inbound;
 mod listen;
+mod listeners;
+mod pace;
+mod parking;
+mod pressure;
+pub(crate) mod proxy_protocol;
 mod refusal;
 mod stream;
+mod strict;
+mod tcp;
+pub(crate) mod tls;
+mod transport;
 
 use std::{path::PathBuf, process::ExitCode, sync::Arc, time::Duration};
 
@@ -26,13 +51,22 @@ use log::{info, warn};
 use pingora::server::{RunArgs, Server, configuration::ServerConf};
 use tokio::time::timeout;
 
-pub(crate) use self::stream::Connection;
-use self::{admin::Admin, control::Control, drain::Drain, edge::Edge};
+pub(crate) use self::{
+    acme::Answers,
+    entrance::Entrance,
+    inbound::Framing,
+    pressure::{Level, Pressure},
+    stream::Connection,
+};
+use self::{
+    admin::Admin, control::Control, drain::Drain, edge::Edge, listen::Inherited,
+    listeners::Listeners,
+};
 use crate::{
     cache::zone::Zones,
     cli::{exit, tell},
     config::diagnostic::Look,
-    snapshot::{self, Gateway, ListenerSpec, Live, load},
+    snapshot::{self, Gateway, Live, load},
 };
 
 /// How long the end waits for disks.
@@ -47,6 +81,7 @@ pub(crate) struct Source {
 
 /// Runs the gateway until it is told to stop.
 pub(crate) fn run(path: PathBuf, filters: Filters) -> ExitCode {
+    let inherited = Inherited::take();
     let source = Source {
         path,
         filters,
@@ -60,24 +95,31 @@ pub(crate) fn run(path: PathBuf, filters: Filters) -> ExitCode {
         tell(&format!("{counts} in {}\n", source.path.display()));
         return exit::configuration();
     };
-    let bound = listen::bind(&gateway.listeners)
-        .and_then(|sockets| Ok((sockets, listen::bind_admin(gateway.admin.as_ref())?)));
-    let (sockets, admin) = match bound {
+    let (listeners, opened) = Listeners::new(inherited);
+    let bound = listeners
+        .prepare(&gateway.listeners)
+        .and_then(|prepared| Ok((prepared, listen::bind_admin(gateway.admin.as_ref())?)));
+    let (prepared, admin) = match bound {
         Ok(bound) => bound,
         Err(message) => {
             tell(&format!("error: {message}\n"));
             return ExitCode::FAILURE;
         }
     };
+    listeners.warn_of_unused(&gateway.listeners);
+    listeners.apply(prepared);
+    let affordable = descriptors::raise(gateway.connections.max);
     // Twice, since Pingora keeps one to itself and it can't be cloned.
     let (conf, servers) = (Arc::new(engine(&gateway)), engine(&gateway));
     let drain = Drain::new(gateway.shutdown_timeout);
     let admin = admin.map(|(socket, token)| Admin::new(socket, token, drain.watch()));
-    let live = Live::new(gateway);
+    let (live, answers) = (Live::new(gateway), listeners.answers());
     let zones = Arc::clone(&live.pin().zones);
     let mut server = Server::new_with_opt_and_conf(None, servers);
-    let control = server.add_service(Control::new(source, live.clone(), tasks, admin));
-    let edge = server.add_service(Edge::new(sockets, live, conf, drain.clone()));
+    let control = Control::new(source, live.clone(), listeners, tasks, admin);
+    let control = server.add_service(control);
+    let edge = Edge::new(opened, live, conf, drain.clone(), affordable, answers);
+    let edge = server.add_service(edge);
     edge.add_dependency(&control);
     server.run(RunArgs {
         shutdown_signal: Box::new(drain),
@@ -121,7 +163,6 @@ fn engine(gateway: &Gateway) -> ServerConf {
 
 /// What a process is started with, and no reload can change.
 struct Fixed {
-    listeners: Vec<ListenerSpec>,
     threads: Option<usize>,
     upstream_keepalive: usize,
     shutdown_timeout: Duration,
@@ -131,7 +172,6 @@ struct Fixed {
 impl Fixed {
     fn of(gateway: &Gateway) -> Self {
         Self {
-            listeners: gateway.listeners.clone(),
             threads: gateway.threads,
             upstream_keepalive: gateway.upstream_keepalive,
             shutdown_timeout: gateway.shutdown_timeout,
@@ -142,7 +182,6 @@ impl Fixed {
     /// Tells which keys of a new configuration only take effect at the next start.
     fn warn_of_changes(&self, new: &Gateway) {
         let changed = [
-            ("listeners", self.listeners != new.listeners),
             ("threads", self.threads != new.threads),
             (
                 "upstream_keepalive",

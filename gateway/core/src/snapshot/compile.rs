@@ -1,9 +1,13 @@
 //! `Config -> Gateway`: the one function behind `check`, start and reload.
 
+mod acme;
 mod cache;
 mod chain;
+mod listener_tls;
 mod rewriting;
+mod sockets;
 mod target;
+mod tcp;
 mod tls;
 mod upstreams;
 
@@ -17,13 +21,16 @@ use std::{
 use edgeway_sdk::{Filters, Resources};
 use http::Method;
 
-use self::{cache::Caches, chain::Chains, target::Targets};
-use super::{Admin, Chain, Gateway, ListenerSpec, Rewriting, Route, Target, Tasks, Trusted};
+use self::{acme::Doors, cache::Caches, chain::Chains, target::Targets};
+use super::{
+    Admin, Chain, ConnectionLimits, Gateway, Link, ListenerSpec, RequestLimits, Rewriting, Route,
+    Target, Tasks, Trusted,
+};
 use crate::{
     config::{
         self, At, Config, Entries, Listener,
         deserialize::salvage,
-        diagnostic::{Diagnostic, Look, Problems, counted},
+        diagnostic::{Diagnostic, Look, Problems, counted, suggestion},
         document::{Document, Kind},
     },
     route::{Match, PathPattern, Router, Shadowed, unreachable},
@@ -107,7 +114,6 @@ struct Compiler<'a> {
 
 impl Compiler<'_> {
     fn compile(self, config: &Config, problems: &mut Problems) -> (Gateway, Tasks) {
-        let listeners = self.listeners(&config.listeners, problems);
         let resolver = Resolver::new(&config.resolver);
         let clusters = upstreams::compile(self, &config.upstreams, &resolver, problems);
         let admin = config
@@ -118,25 +124,21 @@ impl Compiler<'_> {
         let global = chains.links(&config.filters, problems);
         let caches = Caches::new(self, &config.caches, problems);
         let mut targets = Targets::new(self, &clusters, caches);
-        let mut routes = Vec::new();
-        for (index, route) in config.routes.iter().enumerate() {
-            let own = chains.links(&route.value.filters, problems);
-            let chain = chain::join(&global, own);
-            let compiled = self::route(route, chain, &mut targets, problems);
-            routes.extend(compiled.map(|(matching, route)| (index, matching, route)));
-        }
-        names_differ(&config.routes, problems);
+        let listeners = self.listeners(&config.listeners, &mut targets, problems);
+        let routes = routes(config, &global, &mut chains, &mut targets, problems);
         // What is wrong was left out, and may be all that makes something else look useless.
         if !problems.has_errors() {
             targets.warn_of_unused(config, problems);
+            tcp::warn_of_requests(self, config, &targets, problems);
             warn_of_unreachable(&config.routes, &routes, problems);
             warn_of_stars(&config.routes, problems);
-            self.warn_of_no_routes(config, problems);
         }
+        self.tell_of_no_routes(config, problems);
         let fallback = Route {
             name: "(no route)".into(),
             pattern: "everything else".to_owned(),
             chain: chain::join(&global, Vec::new()),
+            max_body: None,
             rewriting: Rewriting::default(),
             target: Target::NotFound,
         };
@@ -146,10 +148,8 @@ impl Compiler<'_> {
             threads: config.threads.map(std::num::NonZero::get),
             listeners,
             trusted: Trusted::new(&config.trusted_proxies),
-            underscores: config.requests.underscore_headers,
-            keepalive: config.requests.keepalive.0,
-            read_timeout: config.requests.read_timeout.0,
-            write_timeout: config.requests.write_timeout.0,
+            requests: RequestLimits::from(&config.requests),
+            connections: ConnectionLimits::from(&config.connections),
             upstream_keepalive: config.upstream_keepalive.get(),
             shutdown_timeout: config.shutdown_timeout.0,
             reserved,
@@ -168,7 +168,12 @@ impl Compiler<'_> {
         (gateway, tasks)
     }
 
-    fn listeners(self, entries: &Entries<Listener>, problems: &mut Problems) -> Vec<ListenerSpec> {
+    fn listeners(
+        self,
+        entries: &Entries<Listener>,
+        targets: &mut Targets<'_>,
+        problems: &mut Problems,
+    ) -> Vec<ListenerSpec> {
         let written = self.document.entry(self.document.root(), "listeners");
         let nothing = |value| match self.document.kind(value) {
             Kind::Mapping(entries) => entries.is_empty(),
@@ -183,16 +188,50 @@ impl Compiler<'_> {
                     .help("write `http: { bind: \"0.0.0.0:80\" }` below it"),
             );
         }
-        listeners(entries, problems)
+        listeners(self, entries, targets, problems)
     }
 
-    fn warn_of_no_routes(self, config: &Config, problems: &mut Problems) {
-        let written = self.document.entry(self.document.root(), "routes");
-        if let (Some((key, _)), true) = (written, config.routes.is_empty()) {
-            problems
-                .push(Diagnostic::warning("there is no route: every answer will be 404").at(key));
+    fn tell_of_no_routes(self, config: &Config, problems: &mut Problems) {
+        let mut listeners = config.listeners.iter();
+        let http = listeners.any(|(_, listener)| listener.tcp.is_none());
+        if !http || !config.routes.is_empty() {
+            return;
+        }
+        let root = self.document.root();
+        match self.document.entry(root, "routes") {
+            Some((key, _)) if !problems.has_errors() => {
+                let message = "there is no route: every answer will be 404";
+                problems.push(Diagnostic::warning(message).at(key));
+            }
+            Some(_) => {}
+            None if self.document.is_complete() => {
+                problems.push(Diagnostic::error("missing key `routes`").at_key_of(root));
+            }
+            None => {}
         }
     }
+}
+
+/// The routes that are right, each with its place in the file.
+fn routes(
+    config: &Config,
+    global: &[Link],
+    chains: &mut Chains<'_>,
+    targets: &mut Targets<'_>,
+    problems: &mut Problems,
+) -> Vec<(usize, Match, Route)> {
+    let mut routes = Vec::new();
+    for (index, route) in config.routes.iter().enumerate() {
+        let own = chains.links(&route.value.filters, problems);
+        let chain = chain::join(global, own);
+        if let Some(listener) = route.value.matching.listener() {
+            listener_is_known(listener, &config.listeners, problems);
+        }
+        let compiled = self::route(route, chain, targets, problems);
+        routes.extend(compiled.map(|(matching, route)| (index, matching, route)));
+    }
+    names_differ(&config.routes, problems);
+    routes
 }
 
 /// A route; none if something in it is wrong, which has been told then.
@@ -217,6 +256,13 @@ fn route(
             "`cache` has no effect on a route that is not for GET: nothing else is stored";
         problems.push(Diagnostic::error(message).at(cache));
     }
+    if let (Some(limit), Some(Target::Redirect(_) | Target::Respond(_))) =
+        (&route.value.max_body, &target)
+    {
+        let message =
+            "`max_body` has no effect on a route without an upstream: nobody reads bodies there";
+        problems.push(Diagnostic::error(message).at(limit));
+    }
     let pattern = matching.to_string();
     let name = route
         .value
@@ -230,19 +276,27 @@ fn route(
             name,
             pattern,
             chain,
+            max_body: route.value.max_body.as_ref().map(|limit| limit.value.0),
             rewriting: rewriting?,
             target: target?,
         },
     ))
 }
 
-fn listeners(entries: &Entries<Listener>, problems: &mut Problems) -> Vec<ListenerSpec> {
+fn listeners(
+    compiler: Compiler<'_>,
+    entries: &Entries<Listener>,
+    targets: &mut Targets<'_>,
+    problems: &mut Problems,
+) -> Vec<ListenerSpec> {
     let mut specs: Vec<ListenerSpec> = Vec::new();
+    let doors = Doors::of(entries);
     for (name, listener) in entries {
-        let bind = listener.bind.value.0;
+        let bind = &listener.bind.value;
+        let socket = sockets::options(listener, problems);
         if let Some(same) = specs
             .iter()
-            .find(|spec| spec.bind == bind && bind.port() != 0)
+            .find(|spec| spec.bind == *bind && bind.is_one())
         {
             let message = format!(
                 "the listeners `{}` and `{}` have the same address",
@@ -251,13 +305,46 @@ fn listeners(entries: &Entries<Listener>, problems: &mut Problems) -> Vec<Listen
             problems.push(Diagnostic::error(message).at(&listener.bind));
             continue;
         }
+        let tls = listener.tls.as_ref();
+        let tls =
+            tls.and_then(|tls| listener_tls::compile(compiler, tls, listener, doors, problems));
         specs.push(ListenerSpec {
             name: name.value.clone(),
-            bind,
+            bind: bind.clone(),
+            socket,
             http2: listener.http2.0,
+            tls,
+            tcp: tcp::compile(compiler, name, listener, targets, problems),
+            max_connections: listener.max_connections.map(std::num::NonZero::get),
+            proxy_protocol: listener
+                .proxy_protocol
+                .as_ref()
+                .map_or_else(Trusted::default, |peers| Trusted::new(&peers.value)),
         });
     }
     specs
+}
+
+fn listener_is_known(wanted: &At<String>, listeners: &Entries<Listener>, problems: &mut Problems) {
+    let known: Vec<_> = listeners
+        .iter()
+        .map(|(name, _)| name.value.as_str())
+        .collect();
+    if !known.contains(&wanted.value.as_str()) {
+        let message = format!("there is no listener `{}`", wanted.value);
+        let unknown = Diagnostic::error(message).at(wanted);
+        problems.push(unknown.help_if(suggestion(&wanted.value, &known)));
+    }
+    let own = listeners
+        .iter()
+        .find(|(name, _)| name.value == wanted.value);
+    if own.is_some_and(|(_, listener)| listener.tcp.is_some()) {
+        let message = format!(
+            "the listener `{}` passes connections on: there are no requests",
+            wanted.value
+        );
+        problems.push(Diagnostic::error(message).at(wanted));
+    }
 }
 
 /// The admin listener; none if it would be open to everybody, which has been told then.

@@ -1,6 +1,6 @@
 //! The configuration in force.
 
-use std::{fmt, sync::Arc};
+use std::{fmt, ops::Deref, sync::Arc};
 
 use arc_swap::ArcSwap;
 
@@ -21,6 +21,12 @@ impl Live {
     /// The configuration for a request that begins now.
     pub(crate) fn pin(&self) -> Pinned {
         self.0.load_full()
+    }
+
+    /// The same for a moment: nothing is counted that other threads count as well. Not to be held while
+    /// something is waited for.
+    pub(crate) fn glance(&self) -> impl Deref<Target = Pinned> {
+        self.0.load()
     }
 
     /// Puts another configuration in force. Requests that have begun keep theirs.

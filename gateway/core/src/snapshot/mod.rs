@@ -5,6 +5,7 @@
 //! keeps it to its end. What must outlive a configuration is a resource.
 
 mod compile;
+mod limits;
 mod live;
 mod route;
 pub(crate) mod shaping;
@@ -17,6 +18,7 @@ use ipnet::IpNet;
 
 pub(crate) use self::{
     compile::{Loaded, load},
+    limits::{ConnectionLimits, RequestLimits},
     live::{Live, Pinned},
     route::{
         Chain, Destination, Fixed, FixedBody, Forward, Link, Redirection, Rewriting, Route, Target,
@@ -24,8 +26,10 @@ pub(crate) use self::{
 };
 use crate::{
     cache::zone::{ZoneSpec, Zones},
-    config::{Http2, Network, Underscores},
+    config::tls::{CertificateName, parent},
+    config::{Http2, ListenAddress, Network, SocketOptions},
     route::Router,
+    server::tls::TlsSpec,
     upstream::{Cluster, discovery::Resolver},
 };
 
@@ -35,10 +39,8 @@ pub(crate) struct Gateway {
     pub(crate) threads: Option<usize>,
     pub(crate) listeners: Vec<ListenerSpec>,
     pub(crate) trusted: Trusted,
-    pub(crate) underscores: Underscores,
-    pub(crate) keepalive: Duration,
-    pub(crate) read_timeout: Duration,
-    pub(crate) write_timeout: Duration,
+    pub(crate) requests: RequestLimits,
+    pub(crate) connections: ConnectionLimits,
     pub(crate) upstream_keepalive: usize,
     pub(crate) shutdown_timeout: Duration,
     /// Request headers that filters set for upstreams: clients may not send them.
@@ -77,16 +79,54 @@ impl Gateway {
 pub(crate) type Tasks = Vec<Background>;
 
 /// An address to listen on.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug)]
 pub(crate) struct ListenerSpec {
     pub(crate) name: String,
-    pub(crate) bind: SocketAddr,
+    pub(crate) bind: ListenAddress,
+    pub(crate) socket: SocketOptions,
     /// How HTTP/2 is spoken there, if it is.
     pub(crate) http2: Option<Http2>,
+    /// How TLS is spoken there, if it is.
+    pub(crate) tls: Option<TlsSpec>,
+    /// Where connections are passed on as they are, instead of HTTP.
+    pub(crate) tcp: Option<Arc<TcpSpec>>,
+    /// Connections at once.
+    pub(crate) max_connections: Option<usize>,
+    /// Peers that say first for whom they connect.
+    pub(crate) proxy_protocol: Trusted,
+}
+
+/// Where connections go that are passed on as they are.
+#[derive(Clone, Debug)]
+pub(crate) struct TcpSpec {
+    pub(crate) upstream: Option<Arc<Cluster>>,
+    /// By what clients ask for by TLS.
+    pub(crate) names: Vec<(CertificateName, Arc<Cluster>)>,
+    /// How long nothing may pass.
+    pub(crate) idle: Duration,
+}
+
+impl TcpSpec {
+    /// Whether clients have to say first whom they want.
+    pub(crate) fn goes_by_name(&self) -> bool {
+        !self.names.is_empty()
+    }
+
+    /// The upstream for who asks for a name, in lower case.
+    pub(crate) fn upstream_of(&self, name: &str) -> Option<&Arc<Cluster>> {
+        let of = |host: Option<&str>, wildcard| {
+            let fits =
+                |known: &CertificateName| known.wildcard == wildcard && Some(&*known.host) == host;
+            let found = self.names.iter().find(|(known, _)| fits(known));
+            found.map(|(_, cluster)| cluster)
+        };
+        let own = of(Some(name), false).or_else(|| of(parent(name), true));
+        own.or(self.upstream.as_ref())
+    }
 }
 
 /// The proxies in front of us whose word counts.
-#[derive(Debug, Default)]
+#[derive(Clone, Debug, Default, PartialEq)]
 pub(crate) struct Trusted(Vec<IpNet>);
 
 impl Trusted {

@@ -22,6 +22,8 @@ pub(crate) struct Route {
     /// What it matches, in one line.
     pub(crate) pattern: String,
     pub(crate) chain: Chain,
+    /// The largest body of a request, if the route says something of that: none for any.
+    pub(crate) max_body: Option<Option<u64>>,
     pub(crate) rewriting: Rewriting,
     pub(crate) target: Target,
 }
@@ -73,6 +75,8 @@ pub(crate) struct Forward {
     pub(crate) timeout: Option<Duration>,
     /// Whether requests that are not idempotent are tried again after something of them was sent.
     pub(crate) retry_unsafe: bool,
+    /// Whether calls of gRPC-Web are made calls of gRPC.
+    pub(crate) grpc_web: bool,
     /// What is kept of its responses.
     pub(crate) cache: Option<Box<Plan>>,
 }
@@ -127,6 +131,9 @@ impl fmt::Display for Forward {
                 write!(f, "{} ", mirror.share)?;
             }
             write!(f, "copied to {}", cluster.name)?;
+        }
+        if self.grpc_web {
+            f.write_str("; gRPC-Web as gRPC")?;
         }
         match &self.cache {
             Some(plan) => write!(f, "; {plan}"),

@@ -6,7 +6,7 @@ use http::StatusCode;
 use pingora::upstreams::peer::HttpPeer;
 
 use super::{
-    Cluster, breaker, clock,
+    Cluster, Introduction, breaker, clock,
     members::{Lease, Members, Want},
 };
 
@@ -64,9 +64,9 @@ impl Hedge {
         self.lease.as_ref().map(Lease::number)
     }
 
-    /// How to reach the endpoint; none if its address has been lost meanwhile.
-    pub(crate) fn peer(&self) -> Option<Box<HttpPeer>> {
-        self.lease.as_ref().and_then(Lease::peer)
+    /// As [`Lease::peer`].
+    pub(crate) fn peer(&self, client: Option<&Introduction>) -> Option<Box<HttpPeer>> {
+        self.lease.as_ref()?.peer(client)
     }
 
     /// An answer with this status has begun. Whether it is one to pass on, and not worse than to wait

@@ -17,7 +17,7 @@ use super::{
     balance::{Field, Member, Policy, Tier},
     cluster::{Settings, Shared},
     endpoint::{State, Verdict},
-    peer,
+    peer::{self, Introduction},
     queue::Queue,
     roster::{Location, Origin},
     sticky::Id,
@@ -104,9 +104,14 @@ impl Lease {
         self.number
     }
 
-    /// How to reach the endpoint; none if its address has been lost meanwhile.
-    pub(crate) fn peer(&self) -> Option<Box<HttpPeer>> {
-        self.endpoint().peer().map(Box::new)
+    /// How to reach the endpoint for a client, who is introduced where the upstream wants it; none if its
+    /// address has been lost meanwhile.
+    pub(crate) fn peer(&self, client: Option<&Introduction>) -> Option<Box<HttpPeer>> {
+        let mut peer = Box::new(self.endpoint().peer()?);
+        if let Some(introduction) = client {
+            introduction.put_into(&mut peer);
+        }
+        Some(peer)
     }
 }
 
@@ -431,7 +436,7 @@ impl Census {
 }
 
 impl Endpoint {
-    /// How to reach it; none while its name is not resolved.
+    /// How to reach it for nobody but ourselves; none while its name is not resolved.
     pub(crate) fn peer(&self) -> Option<HttpPeer> {
         match self.location {
             Location::Address(_) | Location::Unix(_) => Some(self.template.clone()),

@@ -37,7 +37,7 @@ pub(crate) use self::{
     cluster::{BalanceBy, Breaking, Cluster, MOST, Plan, Retries, Settings, Signing, Sticky},
     hedge::Hedge,
     members::{Endpoint, Lease, Members, Picked, Tried, Want},
-    peer::{Tls, Transport},
+    peer::{Introduction, Tls, Transport},
     queue::Turned,
     roster::{Change, Listed, Location, Origin},
     tend::{first_pass, tend},

@@ -11,7 +11,7 @@ use std::{
 use ahash::AHasher;
 use async_trait::async_trait;
 use pingora::{
-    Error, ErrorType, Result,
+    Error, ErrorType, OrErr, Result,
     connectors::L4Connect,
     protocols::{
         l4::{
@@ -24,16 +24,37 @@ use pingora::{
     upstreams::peer::HttpPeer,
     utils::tls::CertKey,
 };
+use tokio::io::{AsyncWrite, AsyncWriteExt};
 
 use super::roster::Location;
-use crate::config::{Protocol, Timeouts};
+use crate::{
+    config::{Protocol, ProxyVersion, Timeouts},
+    server::proxy_protocol::{Header, encode},
+};
 
 /// How all endpoints of an upstream are reached.
 #[derive(Clone, Debug)]
 pub(crate) struct Transport {
     pub(crate) protocol: Protocol,
     pub(crate) tls: Option<Tls>,
+    /// How they are told first who the client is, if they are.
+    pub(crate) proxy_protocol: Option<ProxyVersion>,
     pub(crate) timeouts: Timeouts,
+}
+
+/// Who an endpoint is told the client is, before anything else is said.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Introduction {
+    greeting: Greeting,
+    /// How long a connection may take.
+    connect: Duration,
+}
+
+/// What a connection begins with.
+#[derive(Clone, Copy, Debug, Hash)]
+struct Greeting {
+    version: ProxyVersion,
+    header: Header,
 }
 
 /// What an endpoint must show, and what we show of ourselves.
@@ -57,9 +78,34 @@ const STREAMS: usize = 100;
 /// How many bytes of an answer an endpoint may send ahead of a client that does not read.
 const AHEAD: u32 = 512 << 10;
 
+impl Introduction {
+    /// Has connections to a peer made for this client, and shared with no other.
+    pub(super) fn put_into(&self, peer: &mut HttpPeer) {
+        let Self { greeting, connect } = *self;
+        let mut hasher = AHasher::default();
+        (peer.group_key, greeting).hash(&mut hasher);
+        peer.group_key = hasher.finish();
+        peer.options.custom_l4 = Some(Arc::new(Dial {
+            timeout: connect,
+            greeting: Some(greeting),
+        }));
+    }
+}
+
 impl Transport {
+    /// What endpoints are told of a client; nothing if they are not told who it is.
+    pub(crate) fn introduction(&self, client: impl FnOnce() -> Header) -> Option<Introduction> {
+        self.proxy_protocol.map(|version| Introduction {
+            greeting: Greeting {
+                version,
+                header: client(),
+            },
+            connect: self.timeouts.connect.0,
+        })
+    }
+
     /// The peer of an endpoint, of which only the address is still to be filled in. `host` is whose
-    /// address it is, if it was found by that.
+    /// address it is, if it was found by that. Nothing is asked for a client, unless it is introduced.
     pub(super) fn template(&self, location: &Location, host: Option<&str>) -> HttpPeer {
         let sni = self.tls.as_ref().map(|tls| tls.sni(location, host));
         let mut peer = match location {
@@ -87,9 +133,18 @@ impl Transport {
         let options = &mut peer.options;
         let timeouts = &self.timeouts;
         let connect = timeouts.connect.0;
+        let greeting = self.proxy_protocol.map(|version| Greeting {
+            version,
+            header: Header::Local,
+        });
+        if self.tls.is_some() || greeting.is_some() {
+            options.custom_l4 = Some(Arc::new(Dial {
+                timeout: connect,
+                greeting,
+            }));
+        }
         if self.tls.is_some() {
             let handshake = timeouts.handshake.0;
-            options.custom_l4 = Some(Arc::new(Dial(connect)));
             options.connection_timeout = Some(handshake);
             options.total_connection_timeout = Some(connect.saturating_add(handshake));
         } else {
@@ -120,7 +175,7 @@ impl Transport {
 
     fn group(&self) -> u64 {
         let mut hasher = AHasher::default();
-        (self.protocol as u8).hash(&mut hasher);
+        (self.protocol as u8, self.proxy_protocol).hash(&mut hasher);
         self.tls
             .as_ref()
             .map(|tls| tls.fingerprint)
@@ -145,26 +200,46 @@ impl Tls {
     }
 }
 
-/// Makes connections for TLS in a time of their own: Pingora has one that holds for the connection
-/// and for the handshake, each.
+/// Makes connections that begin with a greeting, if there is one; and those for TLS in a time of their own:
+/// Pingora has one that holds for the connection and for the handshake, each.
 #[derive(Debug)]
-struct Dial(Duration);
+struct Dial {
+    timeout: Duration,
+    greeting: Option<Greeting>,
+}
+
+impl Dial {
+    async fn greet(&self, stream: &mut (impl AsyncWrite + Unpin)) -> Result<()> {
+        let Some(Greeting { version, header }) = &self.greeting else {
+            return Ok(());
+        };
+        let greeting = encode(*version, header);
+        let greeted = stream.write_all(&greeting).await;
+        greeted.or_err(ErrorType::ConnectError, "the PROXY header can't be sent")
+    }
+}
 
 #[async_trait]
 impl L4Connect for Dial {
     async fn connect(&self, address: &SocketAddr) -> Result<Stream> {
         let connecting = async {
             match address {
-                SocketAddr::Inet(address) => connect(address, None).await.map(Stream::from),
+                SocketAddr::Inet(address) => {
+                    let mut tcp = connect(address, None).await?;
+                    self.greet(&mut tcp).await?;
+                    Ok(Stream::from(tcp))
+                }
                 // The configuration knows only sockets with a path.
                 SocketAddr::Unix(address) => {
                     let path = address.as_pathname().unwrap_or_else(|| Path::new(""));
-                    connect_uds(path).await.map(Stream::from)
+                    let mut unix = connect_uds(path).await?;
+                    self.greet(&mut unix).await?;
+                    Ok(Stream::from(unix))
                 }
             }
         };
-        let Ok(connected) = tokio::time::timeout(self.0, connecting).await else {
-            let why = format!("no connection within {:?}", self.0);
+        let Ok(connected) = tokio::time::timeout(self.timeout, connecting).await else {
+            let why = format!("no connection within {:?}", self.timeout);
             return Error::e_explain(ErrorType::ConnectTimedout, why);
         };
         connected

@@ -2,8 +2,10 @@
 
 mod balance;
 mod cache;
+mod idle;
 mod proxy_jwt;
 mod surge;
+mod tls;
 
 use crate::contestant::Bench;
 use crate::fault::{Fault, Result};
@@ -56,6 +58,16 @@ const ALL: &[Kind] = &[
         name: "surge",
         title: "A page that takes 100 ms, and 200 clients who want it for ten seconds",
         prepare: surge::prepare,
+    },
+    Kind {
+        name: "idle",
+        title: "Ten thousand connections that wait for their next request",
+        prepare: idle::prepare,
+    },
+    Kind {
+        name: "tls",
+        title: "Handshakes and megabytes over TLS",
+        prepare: tls::prepare,
     },
 ];
 

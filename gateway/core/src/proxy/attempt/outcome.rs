@@ -87,9 +87,14 @@ pub(in crate::proxy) fn not_connected(
 pub(in crate::proxy) fn broken(
     session: &mut Session,
     ctx: &mut Ctx,
-    error: Box<Error>,
+    mut error: Box<Error>,
     reused: bool,
 ) -> Box<Error> {
+    if session.was_upgraded() {
+        // It is no request any more: there is nothing to ask again, and nobody to blame.
+        error.set_retry(false);
+        return error;
+    }
     let uploading = !session.is_body_done();
     let bitten = bitten(ctx);
     if uploading && !awaits_permission(session) && bitten.is_none() && is_silence(&error) {

@@ -41,7 +41,7 @@ use super::{
 };
 use crate::{
     cache::{head::Head, memory::Reader, policy::range::Span, storage::Hit},
-    proxy::body::Pieces,
+    proxy::{body::Pieces, client},
 };
 
 /// What of the body a client gets.
@@ -201,8 +201,8 @@ impl StandIn {
             request: client.req_header().clone(),
             response: Box::new(response.clone()),
             digest: client.digest().cloned(),
-            client: client.client_addr().cloned(),
-            server: client.server_addr().cloned(),
+            client: client::peer(client).map(Into::into),
+            server: client::here(client).map(Into::into),
             received: client.body_bytes_read(),
             sent,
             end: Some(end),

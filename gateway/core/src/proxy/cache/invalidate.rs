@@ -79,6 +79,8 @@ fn found(request: &RequestHeader, uri: &Uri, ctx: &Ctx) -> Option<std::sync::Arc
         path: normal.matched(),
         readings: normal.readings(),
         method: &http::Method::GET,
+        scheme: ctx.exchange.scheme.as_str(),
+        listener: &ctx.listener,
         headers: &request.headers,
         query: uri.query(),
     };

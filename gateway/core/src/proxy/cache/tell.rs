@@ -27,7 +27,7 @@ use crate::{
         },
         storage::{Hit, freshness},
     },
-    server::Connection,
+    proxy::client::connection,
 };
 
 /// Tells of a response that is served without Pingora's cache.
@@ -215,11 +215,6 @@ pub(super) fn pass_on_promptly(session: &Session, object: &Object<Head>) {
     {
         connection.be_prompt();
     }
-}
-
-/// The connection to the client, if it is one of HTTP/1.1.
-fn connection(session: &Session) -> Option<&Connection> {
-    session.as_downstream().stream()?.as_any().downcast_ref()
 }
 
 /// The date of a response, in the form in which dates are written.

@@ -27,7 +27,7 @@ use tokio::{
 
 use crate::{
     proxy::watchdog::{Leash, left},
-    upstream::{Cluster, Hedge, Members, Tried},
+    upstream::{Cluster, Hedge, Introduction, Members, Tried},
 };
 
 /// Connections to second endpoints, one pool for the process.
@@ -85,6 +85,8 @@ pub(super) struct Order {
     pub(super) tried: Tried,
     /// Of what the balancing goes by.
     pub(super) key: Option<u64>,
+    /// Who the endpoint is told the client is.
+    pub(super) client: Option<Introduction>,
     /// The request as the first endpoint is sent it.
     pub(super) head: Bytes,
     /// When everything must be over.
@@ -166,7 +168,8 @@ enum Lost {
 impl Order {
     async fn run(self, course: &Course, tell: oneshot::Sender<Second>) {
         let begun = Hedge::begin(&self.cluster, &self.members, &self.tried, self.key);
-        let Some((mut hedge, number, peer)) = begun.and_then(whole) else {
+        let whole = begun.and_then(|hedge| whole(hedge, self.client.as_ref()));
+        let Some((mut hedge, number, peer)) = whole else {
             return;
         };
         if course.asked.set(number).is_err() || course.decided.load(Ordering::Acquire) {
@@ -249,8 +252,8 @@ impl Order {
 }
 
 /// What a request to a second endpoint needs; none if there is no way to it.
-fn whole(hedge: Hedge) -> Option<(Hedge, u16, Box<HttpPeer>)> {
-    let (number, peer) = hedge.number().zip(hedge.peer())?;
+fn whole(hedge: Hedge, client: Option<&Introduction>) -> Option<(Hedge, u16, Box<HttpPeer>)> {
+    let (number, peer) = hedge.number().zip(hedge.peer(client))?;
     Some((hedge, number, peer))
 }
 

@@ -6,30 +6,47 @@
 
 use std::fmt::Write as _;
 
+use bytes::Bytes;
 use edgeway_sdk::Reply;
 use http::{HeaderName, HeaderValue, StatusCode, header::CONTENT_TYPE};
 use pingora::http::RequestHeader;
 
-/// The headers that tell it, in place of a body; none if the request is no call.
-pub(super) fn headers(
+use crate::proxy::grpc_web::Call;
+
+/// What tells it, beside the headers that the reply has.
+pub(super) struct Refusal {
+    pub(super) headers: [(HeaderName, HeaderValue); 3],
+    /// Empty if it is for a caller of gRPC, who takes nothing else for a refusal.
+    pub(super) body: Bytes,
+}
+
+/// What tells it; none if the request is no call, neither of gRPC nor the one that is translated here.
+pub(super) fn refusal(
     reply: &Reply,
     request: &RequestHeader,
-) -> Option<[(HeaderName, HeaderValue); 3]> {
-    if !is_call(request) {
+    web: Option<&Call>,
+) -> Option<Refusal> {
+    if web.is_none() && !is_call(request) {
         return None;
     }
     let status = reply.status();
     let title = status.canonical_reason().unwrap_or("Error");
     let text = escaped(reply.client_detail().unwrap_or(title));
     let message = HeaderValue::from_str(&text).expect("what is escaped is visible ASCII");
-    Some([
-        (CONTENT_TYPE, HeaderValue::from_static("application/grpc")),
+    let kind = web.map_or_else(|| HeaderValue::from_static("application/grpc"), Call::kind);
+    let told = [
         (HeaderName::from_static("grpc-status"), code(status).into()),
         (HeaderName::from_static("grpc-message"), message),
-    ])
+    ];
+    let body = web.map(|call| call.refusal(&told)).unwrap_or_default();
+    let [status, message] = told;
+    Some(Refusal {
+        headers: [(CONTENT_TYPE, kind), status, message],
+        body,
+    })
 }
 
-/// Whether a request is a call. gRPC-Web is not: its clients look for the status in a body.
+/// Whether a request is a call of gRPC. That of a page is not, if nobody translates it.
 fn is_call(request: &RequestHeader) -> bool {
     let kind = request.headers.get(CONTENT_TYPE);
     let kind = kind.and_then(|kind| kind.to_str().ok()).unwrap_or_default();
@@ -87,7 +104,8 @@ mod tests {
             "application/grpc+proto",
             "application/grpc;x=y",
         ] {
-            let headers = headers(&reply, &request(Some(kind))).unwrap();
+            let refusal = refusal(&reply, &request(Some(kind)), None).unwrap();
+            let headers = refusal.headers;
             assert_eq!(headers[1].1, "14", "{kind}");
             assert_eq!(headers[2].1, "Service Unavailable", "{kind}");
         }
@@ -96,15 +114,18 @@ mod tests {
             "application/grpc-web+proto",
             "application/json",
         ] {
-            assert!(headers(&reply, &request(Some(kind))).is_none(), "{kind}");
+            assert!(
+                refusal(&reply, &request(Some(kind)), None).is_none(),
+                "{kind}"
+            );
         }
-        assert!(headers(&reply, &request(None)).is_none());
+        assert!(refusal(&reply, &request(None), None).is_none());
     }
 
     #[test]
     fn a_detail_is_escaped() {
         let reply = Reply::new(400).detail("100 % \u{fc}ber\n");
-        let headers = headers(&reply, &request(Some("application/grpc"))).unwrap();
-        assert_eq!(headers[2].1, "100 %25 %C3%BCber%0A");
+        let refusal = refusal(&reply, &request(Some("application/grpc")), None).unwrap();
+        assert_eq!(refusal.headers[2].1, "100 %25 %C3%BCber%0A");
     }
 }

@@ -21,12 +21,14 @@ use tokio::{
 use super::{
     caches::{cache, caches, purge, purge_all},
     call::Call,
+    doors,
     edit::word,
     problem::{Problem, json},
     write::{Writing, write},
 };
 use crate::{
     config::{self, diagnostic::nearest},
+    server::listeners::Listeners,
     snapshot::{Live, Pinned},
     upstream::{Change, Cluster, Endpoint, Listed, Location, MOST, Origin, Tls, UpstreamView},
 };
@@ -34,6 +36,7 @@ use crate::{
 /// What the calls look at and change.
 pub(super) struct Desk {
     live: Live,
+    pub(super) listeners: Arc<Listeners>,
     stopping: ShutdownWatch,
     /// Held from looking to the end of a change, so that of two each sees what the other did.
     changing: Arc<Mutex<()>>,
@@ -44,15 +47,17 @@ pub(super) type Answer = Result<Response, Problem>;
 type Names = (String, String);
 
 /// All calls.
-pub(super) fn calls(live: Live, stopping: ShutdownWatch) -> Router {
+pub(super) fn calls(live: Live, listeners: Arc<Listeners>, stopping: ShutdownWatch) -> Router {
     let desk = Desk {
         live,
+        listeners,
         stopping,
         changing: Arc::default(),
     };
     Router::new()
         .route("/", get(index))
         .route("/healthz", get(healthz))
+        .route("/listeners", get(doors::listeners))
         .route("/upstreams", get(upstreams))
         .route("/upstreams/{upstream}", get(upstream))
         .route("/upstreams/{upstream}/endpoints", post(add))
@@ -83,8 +88,13 @@ async fn index(call: Call<()>) -> Answer {
 }
 
 /// What `GET /` tells.
-const CALLS: [(&str, &str, &str); 11] = [
+const CALLS: [(&str, &str, &str); 12] = [
     ("GET", "/healthz", "tells whether the gateway serves"),
+    (
+        "GET",
+        "/listeners",
+        "shows all listeners: connections, and until when certificates are valid",
+    ),
     (
         "GET",
         "/upstreams",

@@ -10,7 +10,7 @@ use super::{Clusters, Compiler, cache::Caches};
 use crate::{
     cache::zone::{ZoneSpec, Zones},
     config::{
-        self, At, Config, Entries, MAX_FIXED_FILE, Redirect, Respond, Route,
+        self, At, Config, Entries, MAX_FIXED_FILE, Protocol, Redirect, Respond, Route,
         diagnostic::{Diagnostic, Problems, nearest, suggestion},
         document::Document,
     },
@@ -27,7 +27,10 @@ pub(super) struct Targets<'a> {
     compiler: Compiler<'a>,
     clusters: &'a Clusters,
     caches: Caches<'a>,
+    /// Upstreams that get requests.
     used: HashSet<String>,
+    /// Upstreams that get connections.
+    connected: HashSet<String>,
 }
 
 impl<'a> Targets<'a> {
@@ -37,6 +40,7 @@ impl<'a> Targets<'a> {
             clusters,
             caches,
             used: HashSet::new(),
+            connected: HashSet::new(),
         }
     }
 
@@ -99,17 +103,26 @@ impl<'a> Targets<'a> {
         names.any(|name| nearest(name, &["upstream", "split", "redirect", "respond"]).is_some())
     }
 
-    /// Warns of upstreams that no route leads to, and of caches that none uses.
+    /// Warns of upstreams that nothing leads to, and of caches that none uses.
     pub(super) fn warn_of_unused(&self, config: &Config, problems: &mut Problems) {
         self.caches.warn_of_unused(&config.caches, problems);
         for (name, _) in config
             .upstreams
             .iter()
-            .filter(|(name, _)| !self.used.contains(&name.value))
+            .filter(|(name, _)| !self.is_used(&name.value))
         {
             let message = format!("no route leads to the upstream `{}`", name.value);
             problems.push(Diagnostic::warning(message).at(name));
         }
+    }
+
+    fn is_used(&self, upstream: &str) -> bool {
+        self.used.contains(upstream) || self.connected.contains(upstream)
+    }
+
+    /// Whether only listeners lead to an upstream, and no route.
+    pub(super) fn gets_no_requests(&self, upstream: &str) -> bool {
+        self.connected.contains(upstream) && !self.used.contains(upstream)
     }
 
     /// All zones of caches there are, and those that routes use.
@@ -135,6 +148,10 @@ impl<'a> Targets<'a> {
             }
             None => None,
         };
+        let grpc_web = route.grpc_web.as_ref().filter(|wanted| wanted.value);
+        if let (Some(wanted), Some(to)) = (grpc_web, &to) {
+            understands_grpc(wanted, to, problems);
+        }
         Some(Target::Upstream(Forward {
             to: to?,
             mirror,
@@ -143,6 +160,7 @@ impl<'a> Targets<'a> {
                 .retry_unsafe
                 .as_ref()
                 .is_some_and(|unsafe_too| unsafe_too.value),
+            grpc_web: grpc_web.is_some(),
             cache: match cache {
                 Some(plan) => Some(Box::new(plan?)),
                 None => None,
@@ -173,6 +191,7 @@ impl<'a> Targets<'a> {
                 "retry_unsafe",
                 route.retry_unsafe.as_ref().map(|key| key.node),
             ),
+            ("grpc_web", route.grpc_web.as_ref().map(|key| key.node)),
             ("cache", route.cache.as_ref().map(|key| key.node)),
         ];
         for (key, node) in keys {
@@ -183,6 +202,21 @@ impl<'a> Targets<'a> {
 
     fn upstream(&mut self, name: &At<String>, problems: &mut Problems) -> Option<Arc<Cluster>> {
         self.used.insert(name.value.clone());
+        self.known(name, problems)
+    }
+
+    /// An upstream that gets connections as they are.
+    pub(super) fn passed_on(
+        &mut self,
+        name: &At<String>,
+        problems: &mut Problems,
+    ) -> Option<Arc<Cluster>> {
+        self.connected.insert(name.value.clone());
+        self.known(name, problems)
+    }
+
+    /// None if there is no such upstream, which has been told then.
+    fn known(&self, name: &At<String>, problems: &mut Problems) -> Option<Arc<Cluster>> {
         if let Some(cluster) = self.clusters.get(&name.value) {
             return Some(Arc::clone(cluster));
         }
@@ -290,6 +324,25 @@ pub(super) fn names_below<'d>(document: &'d Document, key: &str) -> Vec<&'d str>
         .flatten()
         .filter_map(|(key, _)| document.text(*key))
         .collect()
+}
+
+/// Tells of upstreams that don't speak HTTP/2, which gRPC can't do without.
+fn understands_grpc(wanted: &At<bool>, to: &Destination, problems: &mut Problems) {
+    let clusters: Vec<_> = match to {
+        Destination::One(cluster) => vec![cluster],
+        Destination::Split { clusters, .. } => {
+            clusters.iter().map(|(cluster, _)| cluster).collect()
+        }
+    };
+    for cluster in clusters {
+        if cluster.settings.transport.protocol == Protocol::Http1 {
+            let name = &cluster.name;
+            let message =
+                format!("`grpc_web` needs HTTP/2, which the upstream `{name}` does not speak");
+            let help = format!("write `protocol: http2` into the upstream `{name}`");
+            problems.push(Diagnostic::error(message).at(wanted).help(help));
+        }
+    }
 }
 
 /// Whether a redirect changes nothing but the path, and that into itself.

@@ -1,19 +1,13 @@
 //! TLS towards endpoints, from what is written of it.
 
 use std::{
-    fs,
     hash::{Hash, Hasher},
-    path::Path,
     sync::Arc,
 };
 
 use ahash::AHasher;
 use pingora::utils::tls::{CertKey, WrappedX509, parse_x509};
-use rustls::{
-    ClientConfig, RootCertStore,
-    pki_types::{CertificateDer, PrivateKeyDer, ServerName, pem::PemObject},
-};
-use x509_parser::prelude::{FromDer, X509Certificate};
+use rustls::pki_types::{CertificateDer, ServerName};
 
 use super::Compiler;
 use crate::{
@@ -21,6 +15,7 @@ use crate::{
         At, UpstreamTls,
         diagnostic::{Diagnostic, Problems},
     },
+    server::tls::pem,
     upstream::Tls,
 };
 
@@ -43,10 +38,11 @@ pub(super) fn compile(
         problems.push(Diagnostic::error(message).at(ca));
     }
     let ca = tls.ca.as_ref().and_then(|ca| {
-        let certificates = read_certificates(&compiler.folder.join(&ca.value.0))
-            .and_then(trustworthy)
+        // Pingora reads them again, and panics if it can't.
+        let certificates = pem::read_certificates(&compiler.folder.join(&ca.value.0))
+            .and_then(|certificates| pem::authorities(&certificates).map(|_| certificates))
             .map_err(|message| problems.push(Diagnostic::error(message).at(ca)));
-        certificates.ok()
+        certificates.ok().map(|certificates| plain(&certificates))
     });
     let identity = identity(compiler, written, problems);
     (&name, verify).hash(&mut hasher);
@@ -92,13 +88,14 @@ fn identity(
             return None;
         }
     };
-    let chain = read_certificates(&compiler.folder.join(&certificate.value.0))
+    let chain = pem::read_certificates(&compiler.folder.join(&certificate.value.0))
         .map_err(|message| problems.push(Diagnostic::error(message).at(certificate)));
-    let secret = read_key(&compiler.folder.join(&key.value.0))
+    let secret = pem::read_key(&compiler.folder.join(&key.value.0))
         .map_err(|message| problems.push(Diagnostic::error(message).at(key)));
     let (chain, secret) = (chain.ok()?, secret.ok()?);
-    match fits(&chain, &secret) {
-        Ok(()) => Some((chain, secret.secret_der().to_vec())),
+    let der = (plain(&chain), secret.secret_der().to_vec());
+    match pem::certified(chain, secret) {
+        Ok(_) => Some(der),
         Err(message) => {
             problems.push(Diagnostic::error(message).at(key));
             None
@@ -106,54 +103,8 @@ fn identity(
     }
 }
 
-fn read_certificates(path: &Path) -> Result<Vec<Der>, String> {
-    let shown = path.display();
-    let text = fs::read(path).map_err(|error| format!("can't read `{shown}`: {error}"))?;
-    let certificates: Result<Vec<_>, _> = CertificateDer::pem_slice_iter(&text).collect();
-    let certificates =
-        certificates.map_err(|error| format!("`{shown}` holds no certificates: {error}"))?;
-    if certificates.is_empty() {
-        return Err(format!("`{shown}` holds no certificate in PEM form"));
-    }
-    // Pingora reads them again, and panics if it can't.
-    let readable = |der: &CertificateDer<'_>| {
-        X509Certificate::from_der(der).is_ok_and(|(rest, _)| rest.is_empty())
-    };
-    if !certificates.iter().all(readable) {
-        return Err(format!("`{shown}` holds a certificate that can't be read"));
-    }
-    Ok(certificates.iter().map(|der| der.to_vec()).collect())
-}
-
-/// The certificates, if each can vouch for others.
-fn trustworthy(certificates: Vec<Der>) -> Result<Vec<Der>, String> {
-    let mut store = RootCertStore::empty();
-    for der in &certificates {
-        let added = store.add(CertificateDer::from(der.as_slice()));
-        added.map_err(|error| format!("a certificate can't be an authority: {error}"))?;
-    }
-    Ok(certificates)
-}
-
-fn read_key(path: &Path) -> Result<PrivateKeyDer<'static>, String> {
-    let shown = path.display();
-    let text = fs::read(path).map_err(|error| format!("can't read `{shown}`: {error}"))?;
-    PrivateKeyDer::from_pem_slice(&text)
-        .map_err(|error| format!("`{shown}` holds no private key in PEM form: {error}"))
-}
-
-/// Whether the key is that of the certificate.
-fn fits(chain: &[Der], key: &PrivateKeyDer<'static>) -> Result<(), String> {
-    let chain = chain
-        .iter()
-        .map(|der| CertificateDer::from(der.clone()))
-        .collect();
-    let config = ClientConfig::builder()
-        .with_root_certificates(RootCertStore::empty())
-        .with_client_auth_cert(chain, key.clone_key());
-    config
-        .map(drop)
-        .map_err(|error| format!("the key does not fit the certificate: {error}"))
+fn plain(certificates: &[CertificateDer<'_>]) -> Vec<Der> {
+    certificates.iter().map(|der| der.to_vec()).collect()
 }
 
 fn wrapped(certificates: &[Der]) -> Arc<[WrappedX509]> {

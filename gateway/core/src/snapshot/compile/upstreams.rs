@@ -202,6 +202,7 @@ fn transport(
     Some(Transport {
         protocol: protocol.map(|protocol| protocol.value).unwrap_or_default(),
         tls,
+        proxy_protocol: upstream.proxy_protocol,
         timeouts: upstream.timeouts.clone(),
     })
 }

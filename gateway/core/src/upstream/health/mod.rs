@@ -10,19 +10,18 @@ mod grpc;
 mod http;
 mod reason;
 mod run;
+mod tcp;
 #[cfg(test)]
 mod testing;
 
 use std::{fmt, num::NonZeroU32, sync::Arc, time::Duration};
 
 use pingora::{connectors::http::Connector, upstreams::peer::HttpPeer};
-use pingora_load_balancing::{
-    Backend,
-    health_check::{HealthCheck, TcpHealthCheck},
-};
+use pingora_load_balancing::{Backend, health_check::HealthCheck};
 use tokio::time::{Instant, timeout_at};
 
 pub(crate) use self::run::Checks;
+use self::tcp::TcpCheck;
 use crate::config::Start;
 
 /// An endpoint as its checks see it.
@@ -95,12 +94,9 @@ struct Deadline {
 
 impl Connectors {
     pub(crate) fn new() -> Self {
-        let mut tcp = TcpHealthCheck::default();
-        // The timeout of the whole check counts.
-        tcp.peer_template.options.connection_timeout = None;
         Self {
             http: Connector::new(None),
-            tcp: Arc::new(tcp),
+            tcp: Arc::new(TcpCheck::new()),
         }
     }
 }
