@@ -38,7 +38,7 @@ check: ## Check format, lints, documentation, and dependencies
 demo: ## Run the tutorial in containers and check it (needs a Docker engine)
 	@compose/check
 
-bench: ## Measure the gateway beside nginx, nginx with njs, and Varnish (about 22 minutes)
+bench: ## Measure the gateway beside nginx, nginx with njs, Varnish and HAProxy (about 30 minutes)
 	@.ci/need $(BUILD_TOOLS) nginx=nginx /usr/lib/nginx/modules/ngx_http_js_module.so=libnginx-mod-http-js \
 		/usr/sbin/varnishd=varnish /usr/sbin/haproxy=haproxy
 	$(CARGO) build --release --locked -p edgeway -p edgeway-load
