@@ -167,6 +167,7 @@ fn haproxy(bench: &Bench, tls: Option<&Identity>) -> Result<Contestant> {
         format!(
             "global
     nbthread 1
+    no strict-limits
     maxconn 12000
 defaults
     mode http
@@ -195,7 +196,7 @@ fn edgeway(bench: &Bench, tls: Option<&Identity>) -> Result<Contestant> {
         listener.as_deref(),
         &format!(
             "connections: {{ max: 12000, per_client: 12000 }}
-requests: {{ keepalive: 600s }}
+requests: {{ keepalive: 600s, header_timeout: 600s }}
 routes: [{{ respond: {{ text: {BODY} }} }}]
 "
         ),
@@ -206,4 +207,4 @@ const BODY: &str = "hello";
 const CROWD: usize = 10_000;
 const WARM_UP: usize = 200;
 const PAUSE: Duration = Duration::from_secs(2);
-const BESIDE: Duration = Duration::from_secs(20);
+const BESIDE: Duration = Duration::from_secs(15);

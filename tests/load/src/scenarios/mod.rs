@@ -66,7 +66,7 @@ const ALL: &[Kind] = &[
     },
     Kind {
         name: "tls",
-        title: "Handshakes and megabytes over TLS",
+        title: "Handshakes and large pages over TLS",
         prepare: tls::prepare,
     },
 ];

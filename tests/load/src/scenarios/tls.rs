@@ -1,5 +1,5 @@
 //! TLS beside nginx, with the same key, versions and suites: what a handshake costs, a full one and one that
-//! resumes a session, and what a megabyte does.
+//! resumes a session, and what a large page does.
 //!
 //! Handshakes are made one after the other by this program, so there are no latencies to compare, but processor
 //! time of the contestants.
@@ -38,9 +38,7 @@ pub(crate) fn prepare(bench: &Bench) -> Result<Scenario> {
                 costs
                     .resumed
                     .push(handshakes(contestant, &resuming, true, stop)?);
-                costs
-                    .megabyte
-                    .push(megabytes(contestant, &full, &large, stop)?);
+                costs.page.push(pages(contestant, &full, &large, stop)?);
             }
         }
         Ok(findings(&contestants, &costs))
@@ -56,7 +54,7 @@ pub(crate) fn prepare(bench: &Bench) -> Result<Scenario> {
 struct Costs {
     full: Vec<f64>,
     resumed: Vec<f64>,
-    megabyte: Vec<f64>,
+    page: Vec<f64>,
 }
 
 /// What a connection costs that makes a handshake, asks for five bytes, and is closed.
@@ -93,8 +91,8 @@ fn connect(contestant: &Contestant, client: &Arc<ClientConfig>) -> Result<Client
         .trouble(|| format!("cannot connect to {}", contestant.name))
 }
 
-/// What a megabyte of answers costs, on one connection.
-fn megabytes(
+/// What a large page costs, on one connection.
+fn pages(
     contestant: &Contestant,
     client: &Arc<ClientConfig>,
     body: &[u8],
@@ -103,11 +101,11 @@ fn megabytes(
     let mut client = connect(contestant, client)?;
     client.ask(contestant.name, "/large.txt", body)?;
     let before = contestant.process.cpu()?;
-    for _ in 0..MEGABYTES {
+    for _ in 0..PAGES {
         stop.check()?;
         client.ask(contestant.name, "/large.txt", body)?;
     }
-    Ok(spent(contestant, before)? / f64::from(MEGABYTES))
+    Ok(spent(contestant, before)? / f64::from(PAGES))
 }
 
 /// In microseconds.
@@ -122,7 +120,7 @@ fn findings(contestants: &[Contestant], costs: &[Costs]) -> Vec<Finding> {
     let parts: [(&str, Part, Option<f64>); 3] = [
         ("a full handshake", |costs| &costs.full, Some(1.0)),
         ("a resumed handshake", |costs| &costs.resumed, Some(1.0)),
-        ("a megabyte", |costs| &costs.megabyte, None),
+        ("a page of 100 KiB", |costs| &costs.page, None),
     ];
     for (what, part, at_most) in parts {
         for (contestant, costs) in contestants.iter().zip(costs) {
@@ -192,10 +190,10 @@ fn edgeway(bench: &Bench, identity: &Identity, file: &str) -> Result<Contestant>
 
 const SUITE: &str = "TLS_AES_256_GCM_SHA384";
 const SMALL: &str = "hello";
-const LARGE: usize = 1 << 20;
+const LARGE: usize = 100 << 10;
 const ROUNDS: usize = 5;
 const HANDSHAKES: u32 = 1_000;
-const MEGABYTES: u32 = 300;
+const PAGES: u32 = 1_000;
 
 #[cfg(test)]
 mod tests {
