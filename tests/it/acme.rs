@@ -398,6 +398,21 @@ fn a_renewal_that_fails_leaves_the_last_good_certificate() {
     assert_eq!(lab.shown(&gateway, "a.test").unwrap(), first);
 }
 
+/// The names are ordered together, so that it is another certificate that is missing.
+#[test]
+fn a_name_that_is_added_takes_no_other_away() {
+    let lab = Lab::new();
+    let gateway = lab.start(&lab.yaml("[a.test]", ""));
+    let before = lab.awaited(&gateway, "a.test");
+    lab.acme.next("new-order", AcmeFault::RateLimited(6));
+    assert!(gateway.reload(&lab.yaml("[a.test, b.test]", "")));
+    gateway.wait_for_log("no certificate: names=a.test,b.test");
+    assert_eq!(lab.shown(&gateway, "a.test").unwrap(), before);
+    lab.shown(&gateway, "b.test").unwrap_err();
+    let after = lab.awaited(&gateway, "b.test");
+    assert_eq!(lab.shown(&gateway, "a.test").unwrap(), after);
+}
+
 #[test]
 fn an_authority_is_left_alone_for_as_long_as_it_asks() {
     let lab = Lab::new();

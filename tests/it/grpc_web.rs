@@ -671,19 +671,24 @@ fn filters_edit_what_the_client_gets() {
     }
 }
 
-#[test]
-fn where_there_is_a_choice_of_protocol_http_2_is_chosen() {
-    let authority = Authority::new();
-    let setup = Endpoint::setup("a").tls(&authority.certificate(&["127.0.0.1"]));
-    let endpoint = setup.answers(hello).start();
+/// A gateway that leaves the protocol to the endpoint.
+fn in_front_of_either(endpoint: &Endpoint, authority: &Authority) -> Gateway {
     let ca = authority.ca();
-    let gateway = Gateway::start(&format!(
+    Gateway::start(&format!(
         "
         upstreams: {{ app: {{ protocol: auto, tls: {{ ca: {} }}, endpoints: [{endpoint}] }} }}
         routes: [{{ grpc_web: true, upstream: app }}]
         ",
         ca.display()
-    ));
+    ))
+}
+
+#[test]
+fn where_there_is_a_choice_of_protocol_http_2_is_chosen() {
+    let authority = Authority::new();
+    let setup = Endpoint::setup("a").tls(&authority.certificate(&["127.0.0.1"]));
+    let endpoint = setup.answers(hello).start();
+    let gateway = in_front_of_either(&endpoint, &authority);
     for page in PAGES {
         let told = page.call(&gateway, "/shop.Cart/Add", "item");
         assert_eq!(told.text(), ["hello"], "{page:?}");
@@ -698,14 +703,7 @@ fn an_endpoint_that_chooses_http_1_has_not_succeeded() {
     let authority = Authority::new();
     let setup = Endpoint::setup("a").tls(&authority.certificate(&["127.0.0.1"]));
     let endpoint = setup.alpn(&["http/1.1"]).answers(hello).start();
-    let ca = authority.ca();
-    let gateway = Gateway::start(&format!(
-        "
-        upstreams: {{ app: {{ protocol: auto, tls: {{ ca: {} }}, endpoints: [{endpoint}] }} }}
-        routes: [{{ grpc_web: true, upstream: app }}]
-        ",
-        ca.display()
-    ));
+    let gateway = in_front_of_either(&endpoint, &authority);
     for page in PAGES {
         let told = page.call(&gateway, "/shop.Cart/Add", "item");
         assert_eq!(told.text(), ["hello"], "{page:?}");

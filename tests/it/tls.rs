@@ -441,7 +441,7 @@ fn who_has_agreed_on_http2_and_says_nothing_has_to_go() {
     let gateway = Gateway::start(&format!(
         "{yaml}\n        requests: {{ header_timeout: 1s }}"
     ));
-    let client = Client::trusting(&authority).offering(&[b"h2"]);
+    let client = Client::trusting(&authority).alpn(&["h2"]);
     let mut visit = client.visit(gateway.address(), "shop.test").unwrap();
     let start = std::time::Instant::now();
     assert!(visit.is_closed_by_the_other_side());

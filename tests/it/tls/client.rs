@@ -8,8 +8,8 @@ use std::{
 
 use edgeway_tests::{Authority, Certificate, PATIENCE};
 use rustls::{
-    ClientConfig, ClientConnection, DigitallySignedStruct, Error, HandshakeKind, RootCertStore,
-    SignatureScheme, StreamOwned, SupportedProtocolVersion,
+    CertificateError, ClientConfig, ClientConnection, DigitallySignedStruct, Error, HandshakeKind,
+    RootCertStore, SignatureScheme, StreamOwned, SupportedProtocolVersion,
     client::{
         WebPkiServerVerifier,
         danger::{HandshakeSignatureValid, ServerCertVerified, ServerCertVerifier},
@@ -51,12 +51,6 @@ impl Visit {
 impl Client {
     pub(super) fn trusting(authority: &Authority) -> Self {
         Self::with(authority, rustls::ALL_VERSIONS, None)
-    }
-
-    /// The same with these protocols to choose from.
-    pub(super) fn offering(mut self, protocols: &[&[u8]]) -> Self {
-        self.config.alpn_protocols = protocols.iter().map(|name| name.to_vec()).collect();
-        self
     }
 
     /// What trusts the certificates of a file.
@@ -240,13 +234,19 @@ struct AnyName(Arc<WebPkiServerVerifier>);
 impl ServerCertVerifier for AnyName {
     fn verify_server_cert(
         &self,
-        _: &CertificateDer<'_>,
-        _: &[CertificateDer<'_>],
-        _: &ServerName<'_>,
-        _: &[u8],
-        _: UnixTime,
+        leaf: &CertificateDer<'_>,
+        chain: &[CertificateDer<'_>],
+        name: &ServerName<'_>,
+        staple: &[u8],
+        now: UnixTime,
     ) -> Result<ServerCertVerified, Error> {
-        Ok(ServerCertVerified::assertion())
+        use CertificateError::{NotValidForName, NotValidForNameContext};
+        match self.0.verify_server_cert(leaf, chain, name, staple, now) {
+            Err(Error::InvalidCertificate(NotValidForName | NotValidForNameContext { .. })) => {
+                Ok(ServerCertVerified::assertion())
+            }
+            judged => judged,
+        }
     }
 
     fn verify_tls12_signature(

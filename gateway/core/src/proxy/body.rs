@@ -263,6 +263,11 @@ impl Iterator for Pieces {
     }
 }
 
+/// How long a body is, as its head says.
+pub(super) fn content_length(headers: &HeaderMap) -> Option<u64> {
+    headers.get(CONTENT_LENGTH)?.to_str().ok()?.parse().ok()
+}
+
 /// Whether a response with this status has no body, whatever its headers say (RFC 9110, 6.4.1).
 pub(super) fn has_no_body(status: StatusCode) -> bool {
     matches!(status, StatusCode::NO_CONTENT | StatusCode::NOT_MODIFIED)

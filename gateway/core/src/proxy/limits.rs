@@ -1,17 +1,14 @@
 //! What requests and their connections are held to.
 
 use edgeway_sdk::Reply;
-use http::{
-    HeaderMap, HeaderValue, StatusCode,
-    header::{CONTENT_LENGTH, TRANSFER_ENCODING},
-};
+use http::{HeaderMap, StatusCode, header::TRANSFER_ENCODING};
 use pingora::{
     Result,
     http::{RequestHeader, ResponseHeader},
 };
 use pingora_proxy::Session;
 
-use super::{client::connection, ctx::Ctx};
+use super::{body::content_length, client::connection, ctx::Ctx};
 use crate::{
     server::{Framing, Level},
     snapshot::Gateway,
@@ -41,13 +38,7 @@ fn framing(headers: &HeaderMap) -> Framing {
     if headers.contains_key(TRANSFER_ENCODING) {
         return Framing::Chunked;
     }
-    Framing::Length(announced(headers).unwrap_or_default())
-}
-
-/// How long a body is, as its request says.
-fn announced(headers: &HeaderMap) -> Option<u64> {
-    let length = headers.get(CONTENT_LENGTH).map(HeaderValue::to_str)?;
-    length.ok()?.trim().parse().ok()
+    Framing::Length(content_length(headers).unwrap_or_default())
 }
 
 /// Refuses a head with more lines than allowed.
@@ -66,7 +57,7 @@ pub(super) fn head(head: &RequestHeader, gateway: &Gateway) -> Result<(), Box<Re
 
 /// Refuses a body that says of itself that it is too large, before anything of it is read.
 pub(super) fn announced_body(head: &RequestHeader, ctx: &Ctx) -> Option<Reply> {
-    let length = announced(&head.headers)?;
+    let length = content_length(&head.headers)?;
     (length > most(ctx)).then(too_large)
 }
 

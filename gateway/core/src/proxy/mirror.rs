@@ -21,6 +21,7 @@ use pingora::{
 };
 use tokio::{sync::OwnedSemaphorePermit, time::timeout};
 
+use super::body::content_length;
 use crate::{snapshot::shaping::Mirror, upstream::Introduction};
 
 /// Connections to mirrors, one pool for the process.
@@ -111,7 +112,7 @@ impl Copy {
             return None;
         }
         let limit = mirror.max_body;
-        let announced = announced(&head).unwrap_or_default();
+        let announced = content_length(&head.headers).unwrap_or_default();
         let body = if announced > limit as u64 {
             Body::TooLarge
         } else {
@@ -210,7 +211,7 @@ impl Request {
             return Err(Lost::TooLarge);
         };
         let framed = head.remove_header(&TRANSFER_ENCODING).is_some();
-        let announced = announced(&head);
+        let announced = content_length(&head.headers);
         if !framed && announced.is_some_and(|length| length != bytes.len() as u64) {
             return Err(Lost::Incomplete);
         }
@@ -236,16 +237,6 @@ impl Request {
         }
         Ok(head)
     }
-}
-
-/// What the head says of the length of the body, where nothing else frames it.
-fn announced(head: &RequestHeader) -> Option<u64> {
-    head.headers
-        .get(CONTENT_LENGTH)?
-        .to_str()
-        .ok()?
-        .parse()
-        .ok()
 }
 
 /// HTTP/1 tells the host in a header.

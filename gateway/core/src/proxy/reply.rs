@@ -47,11 +47,7 @@ pub(super) async fn send(session: &mut Session, ctx: &mut Ctx, mut reply: Reply)
 
 /// What the client is told when the request could not be proxied.
 pub(super) async fn failure(session: &mut Session, ctx: &mut Ctx, error: &Error) -> FailToProxy {
-    // What is written after 101 is no response any more.
-    let started = session.was_upgraded()
-        || session
-            .response_written()
-            .is_some_and(|head| !head.status.is_informational());
+    let started = has_begun(session);
     if !started {
         // Pingora keeps no connection after a failure: the client must know before its next request.
         session.set_keepalive(None);
@@ -78,6 +74,12 @@ pub(super) async fn failure(session: &mut Session, ctx: &mut Ctx, error: &Error)
         error_code,
         can_reuse_downstream: false,
     }
+}
+
+/// Whether the client has seen the head of the response. What is written after 101 is no response any more.
+pub(super) fn has_begun(session: &Session) -> bool {
+    let written = session.response_written();
+    session.was_upgraded() || written.is_some_and(|head| !head.status.is_informational())
 }
 
 /// The reply to a failure; none if the client is gone. An endpoint that can't be reached or breaks
@@ -189,9 +191,7 @@ fn worth_draining(session: &mut Session) -> bool {
         return true;
     }
     let headers = &session.req_header().headers;
-    let length = headers
-        .get(CONTENT_LENGTH)
-        .and_then(|length| length.to_str().ok()?.parse::<u64>().ok());
+    let length = body::content_length(headers);
     !headers.contains_key(EXPECT) && length.is_some_and(|length| length <= WORTH_DRAINING)
 }
 

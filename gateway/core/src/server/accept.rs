@@ -3,9 +3,7 @@
 use std::{
     fmt, io, mem,
     net::SocketAddr,
-    pin::pin,
     sync::Arc,
-    task::Poll,
     time::{Duration, Instant},
 };
 
@@ -18,6 +16,7 @@ use super::{
     http1, http2,
     listen::Listening,
     listeners::{Listener, Opened, Settings},
+    now::now,
     pressure::Level,
     tcp,
     transport::Socket,
@@ -177,19 +176,6 @@ async fn serve(socket: Socket, peer: Peer, settings: Arc<Settings>, shared: &Sha
         }
         None => {}
     }
-}
-
-/// What comes of a future at once, if anything does.
-async fn now<F: Future>(future: F) -> Option<F::Output> {
-    let mut future = pin!(future);
-    std::future::poll_fn(|cx| {
-        let polled = future.as_mut().poll(cx);
-        Poll::Ready(match polled {
-            Poll::Ready(output) => Some(output),
-            Poll::Pending => None,
-        })
-    })
-    .await
 }
 
 fn concerns_one_connection(error: &io::Error) -> bool {

@@ -9,6 +9,7 @@
 //! * [`stream`]: one connection as Pingora sees it; [`transport`]: what carries its bytes; [`inbound`],
 //!   [`strict`], [`chunks`]: where its requests end; [`pace`]: whether its client keeps up; [`dated`]: when a
 //!   response was made that is sent now.
+//! * [`now`]: what comes of a future at once.
 //! * [`refusal`]: what a client is told whose request can't be read.
 //! * [`descriptors`]: how many connections the process can have.
 //! * [`control`]: what runs beside the requests, and reload.
@@ -33,6 +34,7 @@ mod http2;
 mod inbound;
 mod listen;
 mod listeners;
+mod now;
 mod pace;
 mod parking;
 mod pressure;

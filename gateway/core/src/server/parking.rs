@@ -246,7 +246,7 @@ mod tests {
     };
 
     use super::*;
-    use crate::server::{stream::Connection, transport::Transport};
+    use crate::server::{now::now, stream::Connection, transport::Transport};
 
     async fn connection() -> (TcpStream, Connection) {
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
@@ -264,7 +264,7 @@ mod tests {
         let lot = Lot::new(2);
         let (mut client, connection) = connection().await;
         let mut waiting = Box::pin(lot.wait(&connection, LONG));
-        assert!(futures_poll(&mut waiting).await.is_none());
+        assert!(now(&mut waiting).await.is_none());
         assert_eq!(lot.len(), 1);
         client.write_all(b"G").await.unwrap();
         assert_eq!(waiting.await, Ok(()));
@@ -277,15 +277,15 @@ mod tests {
         let (_first, one) = connection().await;
         let (_second, two) = connection().await;
         let mut old = Box::pin(lot.wait(&one, LONG));
-        assert!(futures_poll(&mut old).await.is_none());
+        assert!(now(&mut old).await.is_none());
         sleep(Duration::from_millis(2)).await;
         let mut young = Box::pin(lot.wait(&two, LONG));
-        assert!(futures_poll(&mut young).await.is_none());
+        assert!(now(&mut young).await.is_none());
         assert_eq!(lot.shed(1), 1);
-        assert_eq!(futures_poll(&mut old).await, Some(Err(Leave::Shed)));
-        assert!(futures_poll(&mut young).await.is_none());
+        assert_eq!(now(&mut old).await, Some(Err(Leave::Shed)));
+        assert!(now(&mut young).await.is_none());
         assert_eq!(lot.shed(7), 1);
-        assert_eq!(futures_poll(&mut young).await, Some(Err(Leave::Shed)));
+        assert_eq!(now(&mut young).await, Some(Err(Leave::Shed)));
         drop((old, young));
         assert_eq!(lot.shed(1), 0);
     }
@@ -295,7 +295,7 @@ mod tests {
         let lot = Lot::new(1);
         let (_client, connection) = connection().await;
         let mut waiting = Box::pin(lot.wait(&connection, LONG));
-        assert!(futures_poll(&mut waiting).await.is_none());
+        assert!(now(&mut waiting).await.is_none());
         lot.close();
         assert_eq!(waiting.await, Err(Leave::Closed));
         assert_eq!(lot.wait(&connection, LONG).await, Err(Leave::Closed));
@@ -308,28 +308,17 @@ mod tests {
         tokio::time::pause();
         let mut waiting = Box::pin(lot.wait(&connection, Duration::from_secs(5)));
         let mut tending = Box::pin(lot.tend());
-        assert!(futures_poll(&mut waiting).await.is_none());
+        assert!(now(&mut waiting).await.is_none());
         for _ in 0..19 {
-            assert!(futures_poll(&mut tending).await.is_none());
+            assert!(now(&mut tending).await.is_none());
             advance(SWEEP).await;
         }
-        assert!(futures_poll(&mut waiting).await.is_none());
+        assert!(now(&mut waiting).await.is_none());
         for _ in 0..2 {
-            assert!(futures_poll(&mut tending).await.is_none());
+            assert!(now(&mut tending).await.is_none());
             advance(SWEEP).await;
         }
-        assert!(futures_poll(&mut tending).await.is_none());
-        assert_eq!(futures_poll(&mut waiting).await, Some(Err(Leave::Expired)));
-    }
-
-    /// What comes of one look at a future.
-    async fn futures_poll<F: Future + Unpin>(future: &mut F) -> Option<F::Output> {
-        std::future::poll_fn(|cx| {
-            Poll::Ready(match Pin::new(&mut *future).poll(cx) {
-                Poll::Ready(output) => Some(output),
-                Poll::Pending => None,
-            })
-        })
-        .await
+        assert!(now(&mut tending).await.is_none());
+        assert_eq!(now(&mut waiting).await, Some(Err(Leave::Expired)));
     }
 }

@@ -8,7 +8,7 @@ use pingora::{Error, ErrorSource, ErrorType, upstreams::peer::HttpPeer};
 use pingora_proxy::Session;
 
 use super::{Ctx, OVER, Tries};
-use crate::{config::Condition, snapshot::Target};
+use crate::{config::Condition, proxy::reply::has_begun, snapshot::Target};
 
 /// Whether an answer with this status is the last one, when something else is going to be served in its
 /// place; if so, it is counted. If not, it is to come to [`answered`].
@@ -104,9 +104,7 @@ pub(in crate::proxy) fn broken(
     }
     let mut error = bitten.unwrap_or(error);
     error.set_retry(false);
-    let unseen = session
-        .response_written()
-        .is_none_or(|head| head.status.is_informational());
+    let unseen = !has_begun(session);
     let repeatable = is_repeatable(session, ctx) && unseen;
     let Some(tries) = &mut ctx.tries else {
         return error;

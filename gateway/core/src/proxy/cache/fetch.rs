@@ -38,7 +38,7 @@ use crate::{
         purges::Turn,
         storage::{Hit, TOO_LARGE, freshness},
     },
-    proxy::attempt,
+    proxy::{attempt, body::content_length},
 };
 
 /// Has Pingora's cache take part, if the response may be stored.
@@ -202,8 +202,8 @@ impl Caching {
     ) -> std::result::Result<CacheMeta, &'static str> {
         let freshness = self.judge_response(session, response, plan)?;
         // Those who wait for it would become the next to fetch it, one after the other.
-        let length = response.headers.get(CONTENT_LENGTH);
-        let length = length.and_then(|length| length.to_str().ok()?.parse::<usize>().ok());
+        let length = content_length(&response.headers);
+        let length = length.and_then(|length| usize::try_from(length).ok());
         if length.is_some_and(|length| length > plan.zone.store().max_object()) {
             return Err(TOO_LARGE);
         }
@@ -363,9 +363,7 @@ pub(in crate::proxy) fn range(
     response: &mut ResponseHeader,
     ctx: &mut Ctx,
 ) -> RangeType {
-    let length = response.headers.get(CONTENT_LENGTH);
-    let length = length.and_then(|length| length.to_str().ok()?.parse().ok());
-    let Some(length) = length else {
+    let Some(length) = content_length(&response.headers) else {
         return RangeType::None;
     };
     let (part, range) = match wanted(session.req_header(), stored(response, ctx), length) {

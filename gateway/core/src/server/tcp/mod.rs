@@ -16,14 +16,14 @@ use std::{
 };
 
 use log::{debug, info, warn};
-use tokio::{io::AsyncWriteExt, time::timeout};
+use tokio::time::timeout;
 
 pub(super) use self::connect::Connector;
 use self::{
     connect::{Connected, For},
     relay::relay,
 };
-use super::transport::Transport;
+use super::{tls::refuse_name, transport::Transport};
 use crate::{snapshot::TcpSpec, upstream::Cluster};
 
 /// A connection of a client, before it is known to which upstream it goes.
@@ -74,7 +74,7 @@ async fn introduce(
         Ok(Some(cluster)) => cluster,
         Ok(None) => {
             debug!("no upstream for the name: {client}");
-            refuse(client).await;
+            refuse_name(&mut client.transport).await;
             return None;
         }
         Err(error) => {
@@ -107,16 +107,6 @@ async fn choose(client: &mut Client, early: &mut Vec<u8>) -> io::Result<Option<A
         None => client.to.upstream.clone(),
     })
 }
-
-/// Tells a client that nobody has the name that it asks for. Who would not listen does not matter.
-async fn refuse(client: &mut Client) {
-    if client.transport.write_all(&UNRECOGNIZED_NAME).await.is_ok() {
-        client.transport.shutdown().await.ok();
-    }
-}
-
-/// A fatal alert in a record of its own (RFC 8446, 5.1 and 6.2).
-const UNRECOGNIZED_NAME: [u8; 7] = [21, 3, 3, 0, 2, 2, 112];
 
 impl fmt::Display for Client {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {

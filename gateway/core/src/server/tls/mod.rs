@@ -152,9 +152,7 @@ impl Terminator {
             return Err(refused("it has come to check a name, and has seen it"));
         }
         if !self.serves(&start.client_hello()) {
-            // That it was sent is not important.
-            drop(start.io.write_all(UNRECOGNIZED_NAME).await);
-            drop(start.io.shutdown().await);
+            refuse_name(&mut start.io).await;
             return Err(refused("the client asks for no name that is served"));
         }
         let stream = start.into_stream(self.config()).await?;
@@ -230,8 +228,15 @@ fn refused(why: &'static str) -> io::Error {
 }
 
 /// Seconds since 1970.
-pub(in crate::server) fn now() -> i64 {
+pub(crate) fn now() -> i64 {
     i64::try_from(UnixTime::now().as_secs()).unwrap_or(i64::MAX)
+}
+
+/// Tells a client that nobody has the name that it asks for. Who would not listen does not matter.
+pub(in crate::server) async fn refuse_name(io: &mut (impl AsyncWrite + Unpin)) {
+    if io.write_all(UNRECOGNIZED_NAME).await.is_ok() {
+        io.shutdown().await.ok();
+    }
 }
 
 /// The fatal alert `unrecognized_name` (RFC 6066, 3) as a record. The protocol has no other way to say

@@ -1,6 +1,6 @@
 //! TLS towards clients, from what is written of it.
 
-use std::{sync::Arc, time::SystemTime};
+use std::sync::Arc;
 
 use http::HeaderValue;
 use rustls::SignatureAlgorithm;
@@ -23,7 +23,7 @@ use crate::{
         acme::AcmeSpec,
         tls::{
             AuthorityFlaw, ClientAuthority, Files, Identity, Material, Part, Rules, Source,
-            TlsSpec, Verifier, development,
+            TlsSpec, Verifier, development, now,
         },
     },
 };
@@ -392,12 +392,4 @@ fn nothing_is_idle(tls: &FullTls, identities: &[Identity], problems: &mut Proble
         let message = "`watch_interval` has no effect: there is no file to look at";
         problems.push(Diagnostic::error(message).at(interval));
     }
-}
-
-/// Seconds since 1970.
-fn now() -> i64 {
-    let since = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH);
-    since.map_or(0, |since| {
-        i64::try_from(since.as_secs()).unwrap_or(i64::MAX)
-    })
 }
