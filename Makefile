@@ -3,7 +3,7 @@
 CARGO ?= cargo
 BUILD_TOOLS = cc=gcc g++=g++ cmake=cmake
 
-.PHONY: help run test python check demo bench micro
+.PHONY: help run test python check demo bench micro waf
 
 help: ## Print this
 	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "make %-8s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -17,6 +17,7 @@ run: ## Build the gateway and its demonstration services, and run them on port 8
 test: ## Run all tests
 	@.ci/need $(BUILD_TOOLS)
 	@$(MAKE) --no-print-directory python || echo "no Python packages: the tests that need them are skipped" >&2
+	@.ci/need redis-server=redis-server || echo "no redis-server: the tests that need it are skipped" >&2
 	$(CARGO) build --locked --workspace --bins --examples
 	$(CARGO) test --locked --workspace
 
@@ -44,9 +45,15 @@ bench: ## Measure the gateway beside nginx, nginx with njs, Varnish and HAProxy 
 	$(CARGO) build --release --locked -p edgeway -p edgeway-load
 	target/release/edgeway-load
 
-micro: ## Measure the search for a route, the choice of an endpoint, the cache, and the token check, by themselves
+micro: ## Measure the search for a route, the choice of an endpoint, the cache, the token check and a limit, by themselves
 	@.ci/need $(BUILD_TOOLS)
 	$(CARGO) bench --locked -p edgeway --bench route
 	$(CARGO) bench --locked -p edgeway --bench balance
 	$(CARGO) bench --locked -p edgeway --bench cache
 	$(CARGO) bench --locked -p edgeway-filters --bench jwt
+	$(CARGO) bench --locked -p edgeway-filters --bench rate_limit
+
+waf: ## Measure what the filter `waf` finds of known attacks, and refuses of harmless requests
+	@.ci/need $(BUILD_TOOLS)
+	$(CARGO) test --locked -p edgeway-tests --test waf
+	$(CARGO) bench --locked -p edgeway-filters --bench waf

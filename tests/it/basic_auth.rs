@@ -1,7 +1,11 @@
 //! The filter `basic_auth`: a name and a password.
 
+use std::fs;
+
 use base64::{Engine as _, prelude::BASE64_STANDARD};
-use edgeway_tests::{Answer, Echo, Gateway, Setup, load};
+use edgeway_tests::{Answer, Echo, Gateway, PATIENCE, Setup, eventually, load};
+
+use crate::cli::edgeway_with;
 
 /// bcrypt of `open sesame`, as cheap as can be.
 const ANN: &str = "$2b$04$abcdefghijklmnopqrstuu/LVz6MZlItEy42I2juLihZ66HnQx/cy";
@@ -118,7 +122,7 @@ fn nothing_but_a_name_and_a_password_is_let_in() {
         .request("GET", "/")
         .header("Authorization", &good)
         .header("Authorization", &good);
-    assert_eq!(twice.send().status, 401);
+    assert_eq!(twice.send().status, 400);
     assert_eq!(gateway.get("/").status, 401);
     assert_eq!(
         gateway
@@ -147,6 +151,114 @@ fn users_may_stand_in_a_file() {
     assert!(gateway.reload_files());
     assert_eq!(ask(&gateway, "ann:open sesame").status, 401);
     assert_eq!(ask(&gateway, "bob:123456").status, 200);
+}
+
+#[test]
+fn the_file_is_read_again_when_it_changes_and_rubbish_changes_nothing() {
+    let echo = Echo::start();
+    let file = format!("ann:{ANN}\nbob:{BOB}\n");
+    let gateway = setup(&echo, "users_file: users.htpasswd")
+        .file("users.htpasswd", file)
+        .start();
+    for credentials in ["ann:open sesame", "bob:123456"] {
+        assert_eq!(ask(&gateway, credentials).status, 200, "{credentials}");
+    }
+    // Ann is gone, though her password is remembered.
+    gateway.write("users.htpasswd", format!("bob:{BOB}\n"));
+    eventually(PATIENCE, || ask(&gateway, "ann:open sesame").status == 401);
+    gateway.write("users.htpasswd", "bob:123456\n");
+    let warning = gateway.wait_for_log("not a password");
+    assert!(warning.contains("line 1 of"), "{warning}");
+    assert!(!warning.contains("123456"), "{warning}");
+    assert_eq!(ask(&gateway, "bob:123456").status, 200);
+    assert_eq!(ask(&gateway, "ann:open sesame").status, 401);
+    fs::remove_file(gateway.folder().join("users.htpasswd")).unwrap();
+    gateway.wait_for_log("No such file");
+    assert_eq!(ask(&gateway, "bob:123456").status, 200);
+    gateway.write("users.htpasswd", format!("cid:{CID}\n"));
+    eventually(PATIENCE, || ask(&gateway, "cid:pä:ss").status == 200);
+    assert_eq!(ask(&gateway, "bob:123456").status, 401);
+}
+
+#[test]
+fn a_file_that_is_missing_or_wrong_at_the_start_is_named() {
+    let echo = Echo::start();
+    for (filter, text) in [
+        ("users_file: none", "none`: No such file"),
+        (
+            "users_file: users, groups_file: none",
+            "none`: No such file",
+        ),
+        ("users_file: users, groups_file: groups", "line 2 of"),
+        (
+            "users_file: old",
+            "`edgeway hash-password` makes a better one",
+        ),
+    ] {
+        let setup = setup(&echo, filter)
+            .file("users", format!("ann:{ANN}\n"))
+            .file("groups", "staff: ann\nadmin\n")
+            .file("old", "ann:$apr1$abc$def\n");
+        let said = setup.refused();
+        assert!(said.contains(text), "{said}");
+    }
+}
+
+#[test]
+fn the_groups_of_a_user_are_roles_that_may_change() {
+    let echo = Echo::start();
+    let yaml = format!(
+        "
+        upstreams:
+          echo: {{ endpoints: [{echo}] }}
+        routes:
+          - filters:
+              - basic_auth: {{ users: {{ ann: '{ANN}' }}, groups_file: groups }}
+              - headers: {{ request: {{ set: {{ X-Roles: '{{claim.roles}}' }} }} }}
+            upstream: echo
+        "
+    );
+    let gateway = Gateway::setup(&yaml)
+        .file("groups", "staff: ann bob\nadmin: ann\n")
+        .start();
+    let roles = || ask(&gateway, "ann:open sesame").received("x-roles");
+    assert_eq!(roles(), ["staff,admin"]);
+    gateway.write("groups", "staff: ann bob\n");
+    eventually(PATIENCE, || roles() == ["staff"]);
+    gateway.write("groups", "rubbish\n");
+    gateway.wait_for_log("expected a group");
+    assert_eq!(roles(), ["staff"]);
+}
+
+#[test]
+fn every_kind_of_hash_that_the_command_line_makes_opens() {
+    let echo = Echo::start();
+    let mut file = String::new();
+    for (name, arguments) in [
+        ("argon", &["hash-password", "--cost", "1"][..]),
+        (
+            "bcrypt",
+            &["hash-password", "--algorithm", "bcrypt", "--cost", "5"],
+        ),
+        (
+            "sha",
+            &["hash-password", "-a", "sha512-crypt", "--cost", "2000"],
+        ),
+    ] {
+        let made = edgeway_with(arguments, "open sesame\n");
+        assert_eq!(made.code, Some(0), "{}", made.log);
+        file += &format!("{name}:{}", made.output);
+    }
+    let gateway = setup(&echo, "users_file: users")
+        .file("users", file)
+        .start();
+    for name in ["argon", "bcrypt", "sha"] {
+        let right = ask(&gateway, &format!("{name}:open sesame"));
+        let wrong = ask(&gateway, &format!("{name}:open sesame "));
+        assert_eq!((right.status, wrong.status), (200, 401), "{name}");
+    }
+    let line = gateway.wait_for_output(r#""rule":"wrong""#);
+    assert!(line.contains(r#""key":"argon""#), "{line}");
 }
 
 #[test]

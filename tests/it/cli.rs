@@ -2,9 +2,10 @@
 
 use std::{
     fs,
+    io::Write,
     net::TcpListener,
     os::unix::fs::PermissionsExt,
-    process::{self, Command, Output},
+    process::{self, Command, Output, Stdio},
 };
 
 use edgeway_tests::{Finished, Gateway, PATIENCE, eventually, program};
@@ -19,6 +20,23 @@ pub(crate) fn edgeway(arguments: &[&str]) -> Finished {
             .output()
             .unwrap(),
     )
+}
+
+/// As [`edgeway`], with something on standard input.
+pub(crate) fn edgeway_with(arguments: &[&str], input: &str) -> Finished {
+    let mut child = Command::new(program("edgeway"))
+        .args(arguments)
+        .env_clear()
+        .stdin(Stdio::piped())
+        .stdout(Stdio::piped())
+        .stderr(Stdio::piped())
+        .spawn()
+        .unwrap();
+    let mut stdin = child.stdin.take().unwrap();
+    // A program that has ended takes none.
+    stdin.write_all(input.as_bytes()).ok();
+    drop(stdin);
+    finished(child.wait_with_output().unwrap())
 }
 
 fn finished(output: Output) -> Finished {
@@ -213,6 +231,8 @@ fn version_and_help_are_there() {
         "check",
         "routes",
         "filters",
+        "hash-password",
+        "api-key",
         "version",
         "Exit codes:",
         "SIGHUP",
@@ -387,4 +407,129 @@ fn a_wrong_configuration_is_wrong_even_if_nobody_can_be_told() {
     filters.arg("filters").env_clear();
     let told = filters.stdout(full()).output().unwrap();
     assert_eq!(told.status.code(), Some(1));
+}
+
+#[test]
+fn a_password_becomes_a_hash_and_nothing_else_is_printed() {
+    for (arguments, begin) in [
+        (&["hash-password"][..], "$argon2id$v=19$m=19456,t=2,p=1$"),
+        (
+            &["hash-password", "--cost", "3"],
+            "$argon2id$v=19$m=19456,t=3,p=1$",
+        ),
+        (&["hash-password", "-a", "bcrypt", "--cost", "4"], "$2b$04$"),
+        (
+            &["hash-password", "-a", "sha512-crypt", "--cost", "1000"],
+            "$6$rounds=1000$",
+        ),
+    ] {
+        let made = edgeway_with(arguments, "hunter2\n");
+        assert_eq!((made.code, &*made.log), (Some(0), ""), "{arguments:?}");
+        assert!(made.output.starts_with(begin), "{}", made.output);
+        assert_eq!(made.output.lines().count(), 1);
+        let again = edgeway_with(arguments, "hunter2\n");
+        assert_ne!(made.output, again.output, "the salt is another each time");
+    }
+}
+
+#[test]
+fn a_hash_that_can_not_be_made_ends_with_the_right_code() {
+    let long = "x".repeat(100);
+    for (arguments, input, code, text) in [
+        (
+            &["hash-password", "--cost", "0"][..],
+            "x",
+            2,
+            "the cost is from 1 to 1000, not 0",
+        ),
+        (
+            &["hash-password", "-a", "bcrypt", "--cost", "99"],
+            "x",
+            2,
+            "from 4 to 31",
+        ),
+        (
+            &["hash-password", "-a", "md5"],
+            "x",
+            2,
+            "invalid value 'md5'",
+        ),
+        (&["hash-password"], "", 1, "there is nothing to hash"),
+        (&["hash-password"], "\n", 1, "there is nothing to hash"),
+        (&["hash-password"], "a\nb\n", 1, "more than a line"),
+        (
+            &["hash-password", "-a", "bcrypt", "--cost", "4"],
+            &long,
+            1,
+            "more than 71 bytes",
+        ),
+    ] {
+        let refused = edgeway_with(arguments, input);
+        assert_eq!(
+            (refused.code, &*refused.output),
+            (Some(code), ""),
+            "{arguments:?}"
+        );
+        assert!(refused.log.contains(text), "{arguments:?}: {}", refused.log);
+    }
+}
+
+/// As a shell of a user does it: a terminal that shows what is typed unless it is told not to.
+#[test]
+fn a_terminal_is_asked_twice_and_shows_nothing() {
+    const TYPES: &str = "
+import os, pty, sys
+def ask(first, second):
+    pid, terminal = pty.fork()
+    if pid == 0:
+        os.execv(sys.argv[1], sys.argv[1:])
+    said = b''
+    for answer, question in ((first, b'Password: '), (second, b'Once more: ')):
+        while not said.endswith(question):
+            said += os.read(terminal, 1000)
+        os.write(terminal, answer + b'\\n')
+    try:
+        while piece := os.read(terminal, 1000):
+            said += piece
+    except OSError:
+        pass
+    print(os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1]), said)
+ask(b'hunter2', b'hunter2')
+ask(b'hunter2', b'hunter3')
+";
+    let asked = Command::new("python3")
+        .args(["-c", TYPES])
+        .arg(program("edgeway"))
+        .args(["hash-password", "-a", "bcrypt", "--cost", "4"])
+        .output()
+        .unwrap();
+    let said = String::from_utf8(asked.stdout).unwrap();
+    let [same, other] = said.lines().collect::<Vec<_>>()[..] else {
+        panic!("{said}{}", String::from_utf8_lossy(&asked.stderr))
+    };
+    assert!(same.starts_with("0 ") && same.contains("$2b$04$"), "{said}");
+    assert!(
+        other.starts_with("1 ") && other.contains("not the same"),
+        "{said}"
+    );
+    assert!(!said.contains("hunter"), "{said}");
+}
+
+#[test]
+fn a_key_is_made_with_its_hash_and_an_old_one_has_its_hash() {
+    let made = edgeway(&["api-key"]);
+    assert_eq!(made.code, Some(0));
+    let [key, hash] = made.output.lines().collect::<Vec<_>>()[..] else {
+        panic!("{}", made.output)
+    };
+    assert!(key.starts_with("edgeway_") && key.len() > 40, "{key}");
+    let again = edgeway_with(&["api-key", "--existing"], &format!("{key}\n"));
+    assert_eq!((again.code, again.output.trim_end()), (Some(0), hash));
+    assert_eq!(again.log, "");
+    assert!(made.log.contains("shown only now"), "{}", made.log);
+    let short = edgeway_with(&["api-key", "--existing"], "abc");
+    assert!(short.log.contains("can be guessed"), "{}", short.log);
+    let abc = "sha256:ba7816bf8f01cfea414140de5dae2223b00361a396177a9cb410ff61f20015ad";
+    assert_eq!(short.output.trim_end(), abc);
+    assert_eq!(edgeway_with(&["api-key", "--existing"], "").code, Some(1));
 }

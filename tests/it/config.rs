@@ -260,6 +260,9 @@ fn check(folder: &Path, file: &Path) -> Finished {
     let output = command
         .env_clear()
         .env("EDGEWAY_JWT_SECRET", SECRET)
+        .env("CSRF_SECRET", SECRET)
+        .env("OIDC_CLIENT_SECRET", SECRET)
+        .env("OIDC_COOKIE_SECRET", SECRET)
         .env("STICKY_SECRET", SECRET)
         .output()
         .unwrap();

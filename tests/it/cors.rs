@@ -203,3 +203,82 @@ fn any_other_options_is_for_the_upstream() {
     assert_eq!(no_preflight.json()["method"], "OPTIONS");
     assert_eq!(echo.stats().requests, 2);
 }
+
+#[test]
+fn pages_in_a_sandbox_are_allowed_by_their_name_and_never_with_credentials() {
+    let echo = Echo::start();
+    let gateway = gateway(&echo, "origins: ['null', https://app.example.com]");
+    for (origin, seen) in [
+        ("null", Some("null")),
+        (APP, Some(APP)),
+        ("https://b.example", None),
+    ] {
+        assert_eq!(allowed(&from(&gateway, "/echo", origin)), seen);
+    }
+}
+
+#[test]
+fn a_private_network_is_opened_only_where_that_is_said() {
+    const ALLOWS: &str = "Access-Control-Allow-Private-Network";
+    let echo = Echo::start();
+    let asks = |gateway: &Gateway, origin: &str| {
+        let request = gateway.request("OPTIONS", "/echo").header("Origin", origin);
+        let request = request.header("Access-Control-Request-Method", "PUT");
+        request
+            .header("Access-Control-Request-Private-Network", "true")
+            .send()
+    };
+    let open = gateway(
+        &echo,
+        "origins: [https://app.example.com], private_network: true",
+    );
+    let answer = asks(&open, APP);
+    assert_eq!(answer.header(ALLOWS), Some("true"));
+    let vary = answer.header_all("Vary").join(", ");
+    assert!(
+        vary.contains("access-control-request-private-network"),
+        "{vary}"
+    );
+    assert_eq!(asks(&open, "https://evil.example").header(ALLOWS), None);
+    assert_eq!(preflight(&open, "/echo", APP).header(ALLOWS), None);
+    let target = format!("/echo?header={ALLOWS}:true");
+    assert_eq!(from(&open, &target, APP).header(ALLOWS), None);
+    let shut = gateway(&echo, "origins: [https://app.example.com]");
+    assert_eq!(asks(&shut, APP).header(ALLOWS), None);
+}
+
+#[test]
+fn what_would_open_a_site_to_everybody_is_refused_at_start() {
+    for (cors, word) in [
+        ("origins: ['*'], credentials: true", "credentials"),
+        ("origins: ['null'], credentials: true", "`null`"),
+        ("origins: ['*'], private_network: true", "private network"),
+        ("origins: ['https://*.com']", "half of the world"),
+        ("origins: ['https://*']", "expected an origin"),
+    ] {
+        let said = Gateway::refused(&format!(
+            "
+            routes:
+              - filters: [cors: {{ {cors} }}]
+                respond: {{ text: hello }}
+            "
+        ));
+        assert!(said.contains(word), "{said}");
+    }
+}
+
+/// It keeps nobody out, and would go on setting headers.
+#[test]
+fn it_can_not_be_told_to_only_report() {
+    let said = Gateway::refused(
+        "
+        routes:
+          - filters: [{ cors: { origins: ['*'] }, mode: report }]
+            respond: { text: hello }
+        ",
+    );
+    assert!(
+        said.contains("`mode: report` has no effect on `cors`: it refuses nothing"),
+        "{said}"
+    );
+}

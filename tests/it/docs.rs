@@ -8,14 +8,31 @@ use edgeway_tests::{Finished, Gateway};
 
 use crate::cli::edgeway;
 
-const FILTERS: [&str; 7] = [
+const FILTERS: [&str; 24] = [
     "access_log",
+    "adaptive_concurrency",
+    "allow_methods",
+    "api_key",
+    "authorize",
+    "bandwidth",
     "basic_auth",
+    "body_limit",
+    "client_certificate",
+    "concurrency",
     "cors",
+    "csrf",
     "expires",
+    "forward_auth",
+    "header_access",
     "headers",
+    "introspect",
+    "ip_access",
     "jwt",
+    "oidc",
+    "rate_limit",
     "request_id",
+    "security_headers",
+    "waf",
 ];
 
 #[test]
@@ -85,7 +102,24 @@ fn checked(yaml: &str) -> Finished {
         "filters:\n{filter}routes:\n  - respond: {{ text: hello }}\n"
     ))
     .file("users.htpasswd", format!("bob:{HASH}\n"))
+    .file("groups.htgroups", "staff: ann bob\n")
+    .file("keys.yaml", "[]\n")
+    .file("blocklist.txt", "192.0.2.0/24\n")
     .env("ANN_HASH", HASH)
+    .env("CSRF_SECRET", "a-secret-of-enough-bytes-for-everybody")
+    .env(
+        "OIDC_CLIENT_SECRET",
+        "a-secret-of-enough-bytes-for-everybody",
+    )
+    .env(
+        "OIDC_COOKIE_SECRET",
+        "a-secret-of-enough-bytes-for-everybody",
+    )
+    .env(
+        "INTROSPECT_SECRET",
+        "a-secret-of-enough-bytes-for-everybody",
+    )
+    .env("INTROSPECT_TOKEN", "a-secret-of-enough-bytes-for-everybody")
     .env("JWT_SECRET", "a-secret-of-enough-bytes-for-everybody");
     let file = setup.folder().join("edgeway.yaml");
     assert!(fs::read_to_string(file).unwrap().contains("  - "));

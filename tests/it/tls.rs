@@ -286,17 +286,21 @@ fn what_a_client_certificate_says_reaches_the_endpoint() {
 fn browsers_are_told_to_stay_with_tls_only_where_it_is_wanted() {
     let authority = Authority::new();
     let certificate = authority.certificate(&["shop.test"]);
-    let hsts = |tls: &str| {
-        let gateway = Gateway::start(&listening(&certificate, tls, HELLO));
+    let hsts = |tls: &str, route: &str| {
+        let gateway = Gateway::start(&listening(&certificate, tls, route));
         let client = Client::trusting(&authority);
         let mut visit = client.visit(gateway.address(), "shop.test").unwrap();
         visit.get("/").header("strict-transport-security")
     };
-    assert_eq!(hsts(""), None);
-    assert_eq!(hsts("hsts: true").as_deref(), Some("max-age=31536000"));
+    assert_eq!(hsts("", HELLO), None);
+    let year = hsts("hsts: true", HELLO);
+    assert_eq!(year.as_deref(), Some("max-age=31536000"));
     let written = "hsts: { max_age: 1h, include_subdomains: true }";
-    let value = hsts(written);
-    assert_eq!(value.as_deref(), Some("max-age=3600; includeSubDomains"));
+    let preset = "{ filters: [security_headers], respond: { text: hello } }";
+    for route in [HELLO, preset] {
+        let value = hsts(written, route);
+        assert_eq!(value.as_deref(), Some("max-age=3600; includeSubDomains"));
+    }
 }
 
 #[test]

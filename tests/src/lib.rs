@@ -35,6 +35,8 @@
 //!   [`GrpcHealth`] tells of its health by gRPC.
 //! * [`Authority`], [`Certificate`]: what TLS needs.
 //! * [`Acme`]: an authority that makes certificates for who asks for them.
+//! * [`Redis`]: a real one, which may be killed, stopped and looked into.
+//! * [`Provider`]: an issuer of tokens who logs users in, and may do that wrongly.
 //! * [`load()`], [`load_during()`]: many requests at once, and what became of them.
 //! * [`pace()`], [`pace_during()`]: so many requests a second, whatever becomes of them.
 //! * [`eventually`]: waits for what must become true.
@@ -49,7 +51,9 @@ mod endpoint;
 mod gateway;
 mod load;
 mod process;
+mod provider;
 mod python;
+mod redis;
 mod services;
 mod upstream;
 mod wait;
@@ -67,7 +71,9 @@ pub use endpoint::{
 pub use gateway::{Finished, Gateway, Setup};
 pub use load::{Outcomes, Sample, load, load_during, pace, pace_during};
 pub use process::program;
+pub use provider::{ClientBy, Provider, Wrong};
 pub use python::python;
+pub use redis::Redis;
 pub use services::{Auth, Echo, Product, Stats, Tornado};
 pub use upstream::{Caller, Upstream};
 pub use wait::{PATIENCE, eventually, eventually_some};

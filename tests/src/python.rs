@@ -13,16 +13,17 @@ pub fn python(package: &str) -> Option<PathBuf> {
         .into_iter()
         .find_map(|python| with(&python, package));
     if found.is_none() {
-        let thread = thread::current();
-        let test = thread.name().unwrap_or("a test");
-        // Not `eprintln`, which the harness of Rust keeps to itself when a test passes.
-        writeln!(
-            stderr(),
-            "skipped: {test} needs Python with {package} (`make python`)"
-        )
-        .ok();
+        tell_skipped(&format!("Python with {package} (`make python`)"));
     }
     found
+}
+
+/// Says that the running test passes without doing more, for want of something.
+pub(crate) fn tell_skipped(needs: &str) {
+    let thread = thread::current();
+    let test = thread.name().unwrap_or("a test");
+    // Not `eprintln`, which the harness of Rust keeps to itself when a test passes.
+    writeln!(stderr(), "skipped: {test} needs {needs}").ok();
 }
 
 /// The target folder is the usual one, or the one that the running test is in.

@@ -11,7 +11,7 @@ use edgeway_sdk::{Filters, Resources, filters::Entry};
 
 use crate::{
     config::diagnostic::{Look, counted},
-    server,
+    credentials, server,
     snapshot::{Gateway, Loaded, Route, load},
     telemetry,
 };
@@ -61,6 +61,10 @@ enum Command {
         /// A filter
         name: Option<String>,
     },
+    /// Make the hash of a password for `basic_auth`: asks for it, or reads it from standard input
+    HashPassword(credentials::HashPassword),
+    /// Make a key for `api_key`, and its hash
+    ApiKey(credentials::ApiKey),
     /// Show the version
     Version,
 }
@@ -95,6 +99,8 @@ pub(crate) fn main(filters: Filters) -> ExitCode {
             list(&mut io::stdout(), &filters).map(|()| ExitCode::SUCCESS)
         }
         Command::Filters { name: Some(name) } => describe(&mut io::stdout(), &filters, &name),
+        Command::HashPassword(options) => credentials::hash_password(&options, &mut io::stdout()),
+        Command::ApiKey(options) => credentials::api_key(&options, &mut io::stdout()),
         Command::Version => writeln!(io::stdout(), "edgeway {}", env!("CARGO_PKG_VERSION"))
             .map(|()| ExitCode::SUCCESS),
     };
@@ -184,7 +190,7 @@ fn routes(out: &mut impl Write, gateway: &Gateway) -> io::Result<()> {
 }
 
 fn row(route: &Route) -> [String; 4] {
-    let filters: Vec<_> = route.chain.0.iter().map(|link| &*link.name).collect();
+    let filters: Vec<_> = route.chain.0.iter().map(ToString::to_string).collect();
     let name = if *route.name == *route.pattern {
         "-"
     } else {
@@ -232,7 +238,8 @@ fn list(out: &mut impl Write, filters: &Filters) -> io::Result<()> {
     }
     writeln!(
         out,
-        "\n`edgeway filters NAME` shows the YAML that a filter takes."
+        "\n`edgeway filters NAME` shows the YAML that a filter takes. Beside it may stand `when` and `unless`, for\n\
+         which requests it is, `mode: report`, to refuse nothing and tell what it would have refused, and `name`."
     )
 }
 

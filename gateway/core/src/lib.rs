@@ -3,6 +3,7 @@
 mod cache;
 mod cli;
 mod config;
+mod credentials;
 mod proxy;
 pub mod route;
 mod server;

@@ -8,23 +8,28 @@
 //! that a filter below this one made, since a page that can't read a 401 can't log in. What the
 //! upstream says about CORS itself is replaced.
 //!
+//! It keeps nobody out, so that there is nothing that it could only report: it has no `mode: report`.
+//!
 //! Name this filter before those that authenticate: a preflight never carries credentials.
 
 use std::borrow::Cow;
 
 use edgeway_sdk::prelude::*;
-use http::{request, uri};
+use http::request;
+
+use crate::origins::Allowed;
 
 pub(crate) const DOC: &str = "\
 lets pages of other origins call a route
 
 cors:
-  origins: [https://app.example.com, 'https://*.example.org']   # or ['*'] for all
+  origins: [https://app.example.com, 'https://*.example.org']   # 'null' for pages in a sandbox; ['*'] for all
   methods: [GET, HEAD, POST]      # what a page may do
   headers: []                     # request headers that a page may set, beside the harmless ones
   expose: []                      # response headers that a page may read, beside the harmless ones
   credentials: false              # whether cookies and Authorization may be sent along
   max_age: 10m                    # how long a browser may remember the answer to a preflight
+  private_network: false          # whether pages of public sites may call into a private network
 ";
 
 /// `cors: { origins: [https://app.example.com], headers: [Content-Type] }`
@@ -41,6 +46,8 @@ pub(crate) struct Config {
     credentials: bool,
     #[serde(default = "Config::max_age")]
     max_age: Period,
+    #[serde(default)]
+    private_network: bool,
 }
 
 impl Config {
@@ -59,6 +66,7 @@ impl Config {
 pub(crate) struct Cors {
     origins: Origins,
     credentials: bool,
+    private_network: bool,
     /// What is said to every page that may read the response.
     expose: Option<HeaderValue>,
     /// What is said to a preflight beside that.
@@ -71,10 +79,20 @@ enum Origins {
     Some(Vec<Allowed>),
 }
 
-pub(crate) fn build(config: Config, _: &mut Build<'_>) -> Result<Cors, BuildError> {
+pub(crate) fn build(config: Config, build: &mut Build<'_>) -> Result<Cors, BuildError> {
     refuse_empty(&config)?;
     if config.credentials {
         refuse_stars(&config)?;
+        warn_of_tampering(&config, build);
+    }
+    if config.private_network && is_for_everybody(&config) {
+        return Err(BuildError::at(
+            "private_network",
+            "a private network can't be opened to all origins",
+        )
+        .help(
+            "list the origins: any page in the world could call what only the network may reach",
+        ));
     }
     let mut preflight = vec![(
         header::ACCESS_CONTROL_ALLOW_METHODS,
@@ -98,9 +116,30 @@ pub(crate) fn build(config: Config, _: &mut Build<'_>) -> Result<Cors, BuildErro
             Origins::Some(config.origins)
         },
         credentials: config.credentials,
+        private_network: config.private_network,
         expose,
         preflight,
     })
+}
+
+/// Every page can make itself one without an origin, so that `null` is everybody as well.
+fn is_for_everybody(config: &Config) -> bool {
+    let open = [Allowed::All, Allowed::Null];
+    config.origins.iter().any(|origin| open.contains(origin))
+}
+
+/// Who can change a page on its way acts in the name of its visitors.
+fn warn_of_tampering(config: &Config, build: &mut Build<'_>) {
+    for (place, origin) in config.origins.iter().enumerate() {
+        if origin.is_open_to_tampering() {
+            let what = "pages without TLS may send credentials";
+            let warning = BuildError::at(format!("origins.{place}"), what);
+            build.warn(
+                warning
+                    .help("write `https`: others on the way can put what they like into the page"),
+            );
+        }
+    }
 }
 
 fn refuse_empty(config: &Config) -> Result<(), BuildError> {
@@ -127,6 +166,13 @@ fn refuse_stars(config: &Config) -> Result<(), BuildError> {
             BuildError::at("credentials", "credentials can't be allowed to all origins")
                 .help("list the origins: any page could act in the name of its visitors"),
         );
+    }
+    if config.origins.contains(&Allowed::Null) {
+        return Err(BuildError::at(
+            "credentials",
+            "credentials can't be allowed to the origin `null`",
+        )
+        .help("every page can put itself into a sandbox, and is of this origin then"));
     }
     let lists = [
         ("methods", config.methods.iter().any(|verb| verb.0 == "*")),
@@ -157,6 +203,8 @@ impl Filter for Cors {
         Ok(Reply::new(403)
             .detail("This origin is not allowed.")
             .because("the origin of a preflight is not allowed")
+            .rule("origin")
+            .key(sent(request.headers()))
             .into())
     }
 
@@ -167,6 +215,9 @@ impl Filter for Cors {
         let preflight = is_preflight(response.request());
         if let Origins::Some(_) = self.origins {
             vary(response, if preflight { VARY_PREFLIGHT } else { VARY });
+            if preflight && self.private_network {
+                response.append_header(header::VARY, HeaderValue::from(ASKS_FOR_PRIVATE_NETWORK));
+            }
         }
         if !self.permits(&response.request().headers) {
             return Ok(());
@@ -177,7 +228,16 @@ impl Filter for Cors {
                 response.set_header(name.clone(), value.clone());
             }
         }
+        if preflight && self.private_network && asks_for_private_network(response.request()) {
+            response.set_header(ALLOWS_PRIVATE_NETWORK, HeaderValue::from_static("true"));
+        }
         Ok(())
+    }
+
+    /// What it answers is no refusal, but what the browser asked for, also when that is no; and it says what pages
+    /// may read by headers that it would set all the same.
+    fn refuses(&self) -> bool {
+        false
     }
 }
 
@@ -210,6 +270,14 @@ impl Cors {
     }
 }
 
+/// The origin that the operator is told of.
+fn sent(headers: &HeaderMap) -> String {
+    let text = headers
+        .get(header::ORIGIN)
+        .map(|origin| String::from_utf8_lossy(origin.as_bytes()));
+    text.unwrap_or_default().chars().take(LONGEST).collect()
+}
+
 /// The origin of the page; none if there are several, which no browser sends.
 fn origin(headers: &HeaderMap) -> Option<&HeaderValue> {
     let mut values = headers.get_all(header::ORIGIN).iter();
@@ -224,6 +292,12 @@ fn is_preflight(head: &request::Parts) -> bool {
             .contains_key(header::ACCESS_CONTROL_REQUEST_METHOD)
 }
 
+/// Whether a page of a public site is about to call into a private network.
+fn asks_for_private_network(head: &request::Parts) -> bool {
+    let asked = head.headers.get(ASKS_FOR_PRIVATE_NETWORK);
+    asked.is_some_and(|value| value == "true")
+}
+
 /// Tells caches that the response depends on the origin, also when that was not allowed: the next
 /// one may be.
 fn vary(response: &mut Response<'_>, names: &'static str) {
@@ -236,95 +310,6 @@ fn vary(response: &mut Response<'_>, names: &'static str) {
         .any(|name| matches!(name.trim(), "*") || name.trim().eq_ignore_ascii_case("origin"));
     if !known {
         response.append_header(header::VARY, HeaderValue::from_static(names));
-    }
-}
-
-/// An origin that is allowed: `https://app.example.com`, `https://*.example.org` or `*`.
-#[derive(Debug, PartialEq, Deserialize)]
-#[serde(try_from = "Cow<'_, str>")]
-enum Allowed {
-    All,
-    /// As browsers write it: in lower case, without the port that the scheme implies.
-    One(String),
-    /// Every name below a domain, at any depth, but not the domain itself.
-    Below {
-        /// `https://`
-        before: String,
-        /// `.example.org:8443`
-        after: String,
-    },
-}
-
-impl Allowed {
-    fn matches(&self, origin: &str) -> bool {
-        match self {
-            Self::All => true,
-            Self::One(known) => known == origin,
-            Self::Below { before, after } => origin
-                .strip_prefix(before.as_str())
-                .and_then(|rest| rest.strip_suffix(after.as_str()))
-                .is_some_and(is_name),
-        }
-    }
-}
-
-/// Whether this is what can stand before a domain: labels of a name and nothing else.
-fn is_name(text: &str) -> bool {
-    let allowed = |byte: u8| byte.is_ascii_alphanumeric() || b"-_.".contains(&byte);
-    !text.is_empty() && !text.starts_with('.') && text.bytes().all(allowed)
-}
-
-impl TryFrom<Cow<'_, str>> for Allowed {
-    type Error = String;
-
-    fn try_from(text: Cow<'_, str>) -> Result<Self, String> {
-        if text == "*" {
-            return Ok(Self::All);
-        }
-        let wrong = || {
-            format!(
-                "expected an origin such as `https://app.example.com`, `https://*.example.com` or \
-                 `*`, without a path, found `{text}`"
-            )
-        };
-        let (scheme, rest) = text.split_once("://").ok_or_else(wrong)?;
-        let scheme: uri::Scheme = scheme.parse().map_err(|_| wrong())?;
-        let (below, authority) = match rest.strip_prefix("*.") {
-            Some(domain) => (true, domain),
-            None => (false, rest),
-        };
-        let place = Place::parse(scheme.as_str(), authority).ok_or_else(wrong)?;
-        Ok(if below {
-            Self::Below {
-                before: format!("{scheme}://"),
-                after: format!(".{place}", place = place.0),
-            }
-        } else {
-            Self::One(format!("{scheme}://{place}", place = place.0))
-        })
-    }
-}
-
-/// Host and port as browsers write them in an origin.
-struct Place(String);
-
-impl Place {
-    fn parse(scheme: &str, text: &str) -> Option<Self> {
-        let authority: uri::Authority = text.parse().ok()?;
-        let host = authority.host().to_ascii_lowercase();
-        let is_address = host.starts_with('[') && host.ends_with(']');
-        if !(is_address || is_name(&host)) || text.contains('@') {
-            return None;
-        }
-        let port = text.get(host.len()..)?;
-        if port.is_empty() {
-            return Some(Self(host));
-        }
-        let port: u16 = port.strip_prefix(':')?.parse().ok()?;
-        Some(Self(match (scheme, port) {
-            ("http", 80) | ("https", 443) => host,
-            _ => format!("{host}:{port}"),
-        }))
     }
 }
 
@@ -362,14 +347,21 @@ impl TryFrom<Cow<'_, str>> for Name {
 }
 
 /// The headers that answer for CORS.
-const ANSWERS: [HeaderName; 6] = [
+const ANSWERS: [HeaderName; 7] = [
     header::ACCESS_CONTROL_ALLOW_ORIGIN,
     header::ACCESS_CONTROL_ALLOW_CREDENTIALS,
     header::ACCESS_CONTROL_ALLOW_METHODS,
     header::ACCESS_CONTROL_ALLOW_HEADERS,
     header::ACCESS_CONTROL_EXPOSE_HEADERS,
     header::ACCESS_CONTROL_MAX_AGE,
+    ALLOWS_PRIVATE_NETWORK,
 ];
+const ASKS_FOR_PRIVATE_NETWORK: HeaderName =
+    HeaderName::from_static("access-control-request-private-network");
+const ALLOWS_PRIVATE_NETWORK: HeaderName =
+    HeaderName::from_static("access-control-allow-private-network");
+/// How much of an origin is told.
+const LONGEST: usize = 100;
 const VARY: &str = "Origin";
 const VARY_PREFLIGHT: &str =
     "Origin, Access-Control-Request-Method, Access-Control-Request-Headers";
@@ -529,49 +521,81 @@ mod tests {
         assert_eq!(outcome.header("access-control-allow-credentials"), None);
     }
 
-    #[test]
-    fn origins_are_read_as_browsers_write_them() {
-        let cases = [
-            ("https://App.Example.com", "https://app.example.com"),
-            ("https://a.example:443", "https://a.example"),
-            ("http://a.example:80", "http://a.example"),
-            ("https://a.example:80", "https://a.example:80"),
-            ("http://[::1]:3000", "http://[::1]:3000"),
-            ("capacitor://localhost", "capacitor://localhost"),
-        ];
-        for (text, expected) in cases {
-            let origin = Allowed::try_from(Cow::from(text));
-            assert_eq!(origin, Ok(Allowed::One(expected.to_owned())), "{text}");
-        }
-        for text in [
-            "",
-            "null",
-            "app.example.com",
-            "https://",
-            "https://a.example/",
-            "https://a.example/path",
-            "https://u@a.example",
-            "https://a.example:99999",
-            "https://a.example:",
-            "https://*",
-            "https://*.",
-            "https://a.*.example",
-            "https://*a.example",
-            "*.example.com",
-            "https://a b",
-            "https://é.example",
-        ] {
-            assert!(Allowed::try_from(Cow::from(text)).is_err(), "{text}");
+    #[tokio::test]
+    async fn pages_in_a_sandbox_are_allowed_only_by_their_name() {
+        let json = r#"{"origins": ["null", "https://a.example"]}"#;
+        for (origin, allowed) in [("null", true), ("https://a.example", true), ("NULL", false)] {
+            let outcome = run(json, from(origin)).await;
+            let echoed = outcome.header("access-control-allow-origin");
+            assert_eq!(echoed, allowed.then_some(origin));
         }
     }
 
+    #[tokio::test]
+    async fn a_private_network_is_opened_to_whom_it_is_meant_for_when_asked() {
+        const ALLOWS: &str = "access-control-allow-private-network";
+        let asking =
+            |origin| preflight(origin).header("access-control-request-private-network", "true");
+        let app = "https://a.example";
+        let open = r#"{"origins": ["https://a.example"], "private_network": true}"#;
+        let outcome = run(open, asking(app)).await;
+        assert_eq!(outcome.header(ALLOWS), Some("true"));
+        let vary: Vec<_> = outcome.headers().get_all("vary").iter().collect();
+        assert_eq!(
+            vary,
+            [VARY_PREFLIGHT, "access-control-request-private-network"]
+        );
+        assert_eq!(run(open, preflight(app)).await.header(ALLOWS), None);
+        assert_eq!(
+            run(open, asking("https://b.example")).await.header(ALLOWS),
+            None
+        );
+        let shut = r#"{"origins": ["https://a.example"]}"#;
+        assert_eq!(run(shut, asking(app)).await.header(ALLOWS), None);
+        let trial = from(app).answer_header(ALLOWS, "true");
+        assert_eq!(run(shut, trial).await.header(ALLOWS), None);
+    }
+
     #[test]
-    fn what_no_browser_would_heed_is_refused_at_its_key() {
+    fn it_can_not_be_told_to_only_report() {
+        let json = r#"{"origins": ["https://a.example"]}"#;
+        assert!(!test::build(json, build).unwrap().refuses());
+    }
+
+    #[test]
+    fn credentials_of_pages_that_can_be_tampered_with_are_warned_of() {
+        let resources = edgeway_sdk::Resources::default();
+        let mut stage = Build::new(&resources, std::path::Path::new("."));
+        let json = r#"{"origins": ["https://a.example", "http://b.example", "http://localhost:3000"],
+                       "credentials": true}"#;
+        assert!(build(serde_json::from_str(json).unwrap(), &mut stage).is_ok());
+        let keys: Vec<_> = stage
+            .warnings
+            .iter()
+            .map(|warning| warning.key.as_deref())
+            .collect();
+        assert_eq!(keys, [Some("origins.1")]);
+    }
+
+    #[test]
+    fn what_no_browser_would_heed_and_what_is_dangerous_is_refused_at_its_key() {
         let cases = [
             (r#"{"origins": []}"#, "origins"),
             (r#"{"origins": ["*", "http://a"]}"#, "origins"),
             (r#"{"origins": ["*"], "methods": []}"#, "methods"),
             (r#"{"origins": ["*"], "credentials": true}"#, "credentials"),
+            (
+                r#"{"origins": ["null"], "credentials": true}"#,
+                "credentials",
+            ),
+            (
+                r#"{"origins": ["*"], "private_network": true}"#,
+                "private_network",
+            ),
+            (
+                r#"{"origins": ["null"], "private_network": true}"#,
+                "private_network",
+            ),
             (
                 r#"{"origins": ["http://a"], "credentials": true, "methods": ["*"]}"#,
                 "methods",

@@ -20,6 +20,12 @@ pub(crate) trait Item: FromStr<Err = String> {
     const EXPECTED: &'static str;
 }
 
+impl<T> List<T> {
+    pub(crate) fn iter(&self) -> std::slice::Iter<'_, T> {
+        self.0.iter()
+    }
+}
+
 impl List<PathPattern> {
     /// Whether this path, as routes match it, is one of them.
     pub(crate) fn has_path(&self, path: &str) -> bool {

@@ -94,6 +94,10 @@ pub(crate) fn build(config: Config, _: &mut Build<'_>) -> Result<Headers, BuildE
 
 #[async_trait]
 impl Filter for Headers {
+    fn refuses(&self) -> bool {
+        false
+    }
+
     async fn request(&self, request: &mut Request<'_>) -> Result<Flow> {
         self.request.apply(request);
         Ok(Flow::Continue)

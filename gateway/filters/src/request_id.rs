@@ -70,6 +70,10 @@ pub(crate) fn build(config: Config, _: &mut Build<'_>) -> Result<RequestId, Buil
 
 #[async_trait]
 impl Filter for RequestId {
+    fn refuses(&self) -> bool {
+        false
+    }
+
     async fn request(&self, request: &mut Request<'_>) -> Result<Flow> {
         let given = request.header(&self.header).filter(|id| is_valid(id));
         if let Some(id) = given.filter(|_| self.trust.covers(request.exchange())) {

@@ -4,17 +4,20 @@ use std::fmt;
 
 use http::StatusCode;
 
+use crate::Reply;
+
 /// The result of a hook.
 pub type Result<T, E = Error> = std::result::Result<T, E>;
 
-/// A failure to decide about a request. (A refusal is no failure: it is a
-/// [`Reply`](crate::Reply).)
+/// A failure to decide about a request. (A refusal is no failure: it is a [`Reply`]. Where only an error
+/// can be returned, [`refusal`](Self::refusal) makes one of it.)
 ///
 /// The client sees the status and nothing else; the operator finds the reason in the log.
 #[derive(Debug)]
 pub struct Error {
     status: StatusCode,
     reason: String,
+    refusal: Option<Box<Reply>>,
 }
 
 impl Error {
@@ -24,6 +27,17 @@ impl Error {
         Self {
             status,
             reason: String::new(),
+            refusal: None,
+        }
+    }
+
+    /// A refusal, from where no reply can be returned: an edit of a body, or a response hook. The client is
+    /// given the reply as far as nothing was sent before.
+    pub fn refusal(reply: Reply) -> Self {
+        Self {
+            status: reply.status(),
+            reason: reply.reason().unwrap_or_default().to_owned(),
+            refusal: Some(Box::new(reply)),
         }
     }
 
@@ -41,6 +55,14 @@ impl Error {
     /// The reason, for the operator.
     pub fn reason(&self) -> &str {
         &self.reason
+    }
+
+    /// The reply that it was made of, or else the error as it is.
+    pub(crate) fn into_refusal(mut self) -> Result<Reply, Self> {
+        match self.refusal.take() {
+            Some(reply) => Ok(*reply),
+            None => Err(self),
+        }
     }
 }
 

@@ -3,11 +3,17 @@
 use std::{
     fmt,
     net::{IpAddr, SocketAddr},
+    num::NonZeroU64,
     sync::{Arc, OnceLock},
     time::Instant,
 };
 
-use crate::{BodyEdit, Values};
+use http::StatusCode;
+
+use crate::{
+    Values,
+    body::{Caller, Edit},
+};
 
 /// How a client reached the edge.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -56,16 +62,48 @@ pub struct Exchange {
     /// When the head had arrived.
     pub started: Instant,
     /// Edits of the request's body, in the order of the chain.
-    pub request_edits: Vec<Box<dyn BodyEdit>>,
+    pub request_edits: Vec<Edit>,
     /// Edits of the response's body, in the order they were asked for: from the end of the chain up.
-    pub response_edits: Vec<Box<dyn BodyEdit>>,
+    pub response_edits: Vec<Edit>,
+    /// The filter whose hook is being called.
+    pub caller: Caller,
     /// The reason of a refusal or a failure, for the log.
     pub reason: Option<String>,
     /// The filter that replied.
     pub decided_by: Option<Arc<str>>,
+    /// What filters have refused, or would have refused if they did not only report.
+    pub refusals: Vec<Refusal>,
+    /// How fast the response's body may go out, if a filter has said so.
+    pub speed: Option<Speed>,
     /// What the cache did for the request, on routes that have one.
     pub cached: Option<Cached>,
     id: OnceLock<Box<str>>,
+}
+
+/// What a filter has decided against a request.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Refusal {
+    /// The filter, as its place in the configuration is called.
+    pub filter: Arc<str>,
+    /// The status that the client has seen, or would have.
+    pub status: StatusCode,
+    /// Which of the filter's rules has decided, if it has several.
+    pub rule: Option<Box<str>>,
+    /// Whom or what it was about.
+    pub key: Option<Box<str>>,
+    /// Why, for the operator.
+    pub reason: Option<Box<str>>,
+    /// Whether it was only reported, and the request has gone on.
+    pub reported: bool,
+}
+
+/// How fast a body may go out.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Speed {
+    /// In bytes per second.
+    pub rate: NonZeroU64,
+    /// How many bytes go out as fast as they can before that.
+    pub after: u64,
 }
 
 /// What the cache did for a request, in words for logs.
@@ -91,8 +129,11 @@ impl Exchange {
             started: Instant::now(),
             request_edits: Vec::new(),
             response_edits: Vec::new(),
+            caller: Caller::default(),
             reason: None,
             decided_by: None,
+            refusals: Vec::new(),
+            speed: None,
             cached: None,
             id: OnceLock::new(),
         }

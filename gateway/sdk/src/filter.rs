@@ -1,5 +1,7 @@
 //! The contract of a filter.
 
+use std::time::Duration;
+
 use async_trait::async_trait;
 
 use crate::{Record, Reply, Request, Response, Result, Upstream};
@@ -42,6 +44,11 @@ pub trait Filter: Send + Sync + 'static {
         Ok(())
     }
 
+    /// Whether the filter may refuse requests. One that never does can't be told to only report it.
+    fn refuses(&self) -> bool {
+        true
+    }
+
     /// Called once per request, after its last byte was sent or the client left. Must not block.
     fn log(&self, record: &Record<'_>) {
         let _ = record;
@@ -53,6 +60,8 @@ pub trait Filter: Send + Sync + 'static {
 pub enum Flow {
     /// The next filter, then the target.
     Continue,
+    /// The same after this time. The request ends if the client leaves before.
+    Delay(Duration),
     /// This reply, now.
     Respond(Reply),
 }

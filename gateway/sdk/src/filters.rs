@@ -32,6 +32,8 @@ impl Filters {
     /// it also runs when a configuration is only checked, perhaps as another user. What is to run
     /// beside the requests is given to [`Build::background`].
     ///
+    /// `when`, `unless`, `mode` and `name` stand beside any filter and are the gateway's: none can be called so.
+    ///
     /// Keys are read by the names that `serde` knows. `#[serde(flatten)]`, `#[serde(untagged)]` and
     /// `#[serde(tag = "...")]` hide them: put `#[serde(deny_unknown_fields)]` on the types behind the
     /// latter two, and do without the first, or a misspelt key passes unseen.
@@ -166,6 +168,8 @@ pub type Background = Pin<Box<dyn Future<Output = ()> + Send>>;
 pub struct Build<'a> {
     resources: &'a Resources,
     folder: &'a Path,
+    reports: bool,
+    place: Option<&'a str>,
     /// Warnings that the filter gave: a key of its configuration, if one is the culprit, and a text.
     pub warnings: Vec<BuildError>,
     /// What the filter wants to run beside the requests.
@@ -180,10 +184,37 @@ impl<'a> Build<'a> {
         Self {
             resources,
             folder,
+            reports: false,
+            place: None,
             warnings: Vec::new(),
             background: Vec::new(),
             reserved: Vec::new(),
         }
+    }
+
+    /// As the stage of a filter in the chain of this route.
+    #[must_use]
+    pub fn on_route(mut self, route: &'a str) -> Self {
+        self.place = Some(route);
+        self
+    }
+
+    /// The name of the route whose chain the filter is built for; none for the filters of all routes.
+    pub fn place(&self) -> Option<&str> {
+        self.place
+    }
+
+    /// As the stage of a filter that only reports.
+    #[must_use]
+    pub fn reporting(mut self, reports: bool) -> Self {
+        self.reports = reports;
+        self
+    }
+
+    /// Whether the filter only reports what it would refuse (`mode: report`). The gateway sees to that, and
+    /// few filters need to know: one that sends a body on as it judges it, for example.
+    pub fn reports(&self) -> bool {
+        self.reports
     }
 
     /// State that outlives this configuration.

@@ -6,15 +6,25 @@
 use std::{
     borrow::Cow,
     net::{IpAddr, SocketAddr},
+    num::NonZeroU64,
     time::Duration,
 };
 
-use http::{HeaderMap, HeaderName, HeaderValue, Method, StatusCode, header, request, response};
+use async_trait::async_trait;
+use bytes::Bytes;
+use http::{
+    HeaderMap, HeaderName, HeaderValue, Method, StatusCode, Uri, header, request, response,
+};
 use percent_encoding::percent_decode_str;
 
-use crate::{BodyEdit, Exchange, Identity, Values, exchange::Scheme};
+use crate::{
+    BodyEdit, Error, Exchange, Identity, Result, Values,
+    body::Edit,
+    exchange::{Scheme, Speed},
+};
 
-/// The head of a request, wherever it is kept.
+/// The head of a request, wherever it is kept, and a way to its body.
+#[async_trait]
 pub trait RequestHead: Send + Sync {
     /// Method, target and headers.
     fn parts(&self) -> &request::Parts;
@@ -24,6 +34,19 @@ pub trait RequestHead: Send + Sync {
     fn append(&mut self, name: HeaderName, value: HeaderValue);
     /// Removes all headers of this name.
     fn remove(&mut self, name: &HeaderName);
+    /// Replaces the query of the target; none takes the question mark away too.
+    fn set_query(&mut self, query: Option<&str>);
+    /// Whether a body follows.
+    fn has_body(&mut self) -> bool;
+    /// Reads the body that follows, all of it.
+    ///
+    /// # Errors
+    ///
+    /// There is none to be read here, it is longer than `max` bytes, or it did not come.
+    async fn body(&mut self, max: usize) -> Result<Bytes> {
+        let _ = max;
+        Err(Error::status(500).because("the body can't be read here"))
+    }
 }
 
 /// The head of a response, wherever it is kept.
@@ -39,6 +62,9 @@ pub trait ResponseHead: Send + Sync {
     /// Removes all headers of this name.
     fn remove(&mut self, name: &HeaderName);
 }
+
+/// The longest body that [`Request::body`] reads.
+pub const WHOLE_BODY: usize = 64 * 1024;
 
 /// Whether a header belongs to the connection or to the framing of the body (RFC 9110, 7.6.1; RFC
 /// 9112, 6). The gateway alone decides on these: a filter that could change them could smuggle.
@@ -142,6 +168,18 @@ impl<'a> Request<'a> {
         }
     }
 
+    /// Takes all values of this name out of the query: neither later filters nor logs, caches and the upstream
+    /// see them.
+    pub fn remove_query(&mut self, name: &str) {
+        let Some(query) = self.query() else { return };
+        let is_other = |pair: &&str| form_decode(pair.split('=').next().unwrap_or(pair)) != name;
+        let rest: Vec<_> = query.split('&').filter(is_other).collect();
+        if rest.len() < query.split('&').count() {
+            let rest = rest.join("&");
+            self.head.set_query((!rest.is_empty()).then_some(&rest));
+        }
+    }
+
     /// The address of the client, as far as trusted proxies tell.
     pub fn client(&self) -> IpAddr {
         self.exchange.client
@@ -179,7 +217,27 @@ impl<'a> Request<'a> {
 
     /// Has the body pass through `edit`, after the edits of filters before this one.
     pub fn edit_body(&mut self, edit: impl BodyEdit + 'static) {
-        self.exchange.request_edits.push(Box::new(edit));
+        self.exchange.request_edits.push(Edit {
+            edit: Box::new(edit),
+            caller: self.exchange.caller,
+        });
+    }
+
+    /// Whether a body follows the head. It may be empty all the same, if its length is not known beforehand.
+    pub fn has_body(&mut self) -> bool {
+        self.head.has_body()
+    }
+
+    /// The whole body, as the client sent it. The upstream is sent it all the same; edits of filters before this one
+    /// are not seen here.
+    ///
+    /// Waits for the client. To decide by a body that may be long use [`edit_body`](Self::edit_body).
+    ///
+    /// # Errors
+    ///
+    /// 413 if it is longer than `max`, which can't be more than [`WHOLE_BODY`]; 400 or 408 if it does not come.
+    pub async fn body(&mut self, max: usize) -> Result<Bytes> {
+        self.head.body(max.min(WHOLE_BODY)).await
     }
 
     /// All that belongs to this request but the head.
@@ -384,7 +442,19 @@ impl<'a> Response<'a> {
     /// The client is given the whole body then, whichever part it asks for. A part that the endpoint has made can't
     /// be edited: the client gets 416, unless the filter has removed `Range` from the request.
     pub fn edit_body(&mut self, edit: impl BodyEdit + 'static) {
-        self.exchange.response_edits.push(Box::new(edit));
+        self.exchange.response_edits.push(Edit {
+            edit: Box::new(edit),
+            caller: self.exchange.caller,
+        });
+    }
+
+    /// Has the body go out at this many bytes per second, once the first `after` bytes are sent. The slowest of several
+    /// filters counts.
+    pub fn limit_rate(&mut self, rate: NonZeroU64, after: u64) {
+        let speed = &mut self.exchange.speed;
+        if speed.is_none_or(|known| rate < known.rate) {
+            *speed = Some(Speed { rate, after });
+        }
     }
 }
 
@@ -469,6 +539,7 @@ fn form_decode(text: &str) -> Cow<'_, str> {
     Cow::Owned(percent_decode_str(&spaced).decode_utf8_lossy().into_owned())
 }
 
+#[async_trait]
 impl RequestHead for request::Parts {
     fn parts(&self) -> &request::Parts {
         self
@@ -485,6 +556,30 @@ impl RequestHead for request::Parts {
     fn remove(&mut self, name: &HeaderName) {
         self.headers.remove(name);
     }
+
+    fn set_query(&mut self, query: Option<&str>) {
+        if let Some(uri) = with_query(&self.uri, query) {
+            self.uri = uri;
+        }
+    }
+
+    fn has_body(&mut self) -> bool {
+        let length = self.headers.get(header::CONTENT_LENGTH);
+        length.is_some_and(|length| length != "0")
+            || self.headers.contains_key(header::TRANSFER_ENCODING)
+    }
+}
+
+/// A URI with another query; none if that is no query.
+pub fn with_query(uri: &Uri, query: Option<&str>) -> Option<Uri> {
+    let mut target = uri.path().to_owned();
+    if let Some(query) = query {
+        target.push('?');
+        target.push_str(query);
+    }
+    let mut parts = uri.clone().into_parts();
+    parts.path_and_query = Some(target.try_into().ok()?);
+    Uri::from_parts(parts).ok()
 }
 
 impl ResponseHead for response::Parts {
@@ -560,5 +655,51 @@ mod tests {
         );
         assert_eq!(request.header(header::CONTENT_LENGTH), Some("5"));
         assert_eq!(request.header(header::TRANSFER_ENCODING), None);
+    }
+    /// A request for `target`, and what belongs to it.
+    fn request_for(target: &str) -> (request::Parts, Exchange) {
+        let (head, ()) = http::Request::get(target).body(()).unwrap().into_parts();
+        (head, Exchange::new(([127, 0, 0, 1], 1).into()))
+    }
+
+    #[test]
+    fn all_values_of_a_name_leave_the_query_and_the_others_stay_as_they_were() {
+        for (target, rest) in [
+            ("/a?key=1", "/a"),
+            ("/a?x=%20&key=1&y&%6bey=2", "/a?x=%20&y"),
+            ("/a?keys=1", "/a?keys=1"),
+            ("/a?key", "/a"),
+            ("/a", "/a"),
+            ("http://h.test/a?key=1&b", "http://h.test/a?b"),
+        ] {
+            let (mut head, mut exchange) = request_for(target);
+            Request::new(&mut head, &mut exchange).remove_query("key");
+            assert_eq!(head.uri.to_string(), rest, "{target}");
+        }
+    }
+
+    #[test]
+    fn the_slowest_of_several_filters_says_how_fast_a_body_goes() {
+        let (request, mut exchange) = request_for("/");
+        let (mut head, ()) = http::Response::new(()).into_parts();
+        let mut response = Response::new(&mut head, &request, &mut exchange, Origin::Reply);
+        for (rate, after) in [(500, 1), (100, 2), (300, 3)] {
+            response.limit_rate(NonZeroU64::new(rate).unwrap(), after);
+        }
+        let speed = exchange.speed.unwrap();
+        assert_eq!((speed.rate.get(), speed.after), (100, 2));
+    }
+
+    #[test]
+    fn a_refusal_comes_through_an_error_whole() {
+        let reply = crate::Reply::new(413).rule("size").key("b").because("why");
+        let error = Error::refusal(reply.detail("Too large."));
+        assert_eq!((error.code().as_u16(), error.reason()), (413, "why"));
+        let reply = crate::Reply::from(error);
+        assert_eq!(reply.decided_by_rule(), Some("size"));
+        assert_eq!(
+            (reply.about(), reply.client_detail()),
+            (Some("b"), Some("Too large."))
+        );
     }
 }

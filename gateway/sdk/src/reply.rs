@@ -18,6 +18,14 @@ pub struct Reply {
     body: Option<Bytes>,
     detail: Option<Cow<'static, str>>,
     reason: Option<Cow<'static, str>>,
+    decision: Option<Box<Decision>>,
+}
+
+/// What the operator is told of a decision beside the reason.
+#[derive(Debug, Default)]
+struct Decision {
+    rule: Option<Cow<'static, str>>,
+    key: Option<Cow<'static, str>>,
 }
 
 impl Reply {
@@ -30,6 +38,7 @@ impl Reply {
             body: None,
             detail: None,
             reason: None,
+            decision: None,
         }
     }
 
@@ -90,6 +99,20 @@ impl Reply {
         self
     }
 
+    /// Which rule of the filter has decided: a short word or an id that stands in the configuration or in
+    /// the code. Refusals are counted by it, so it must never be made of a request.
+    pub fn rule(mut self, rule: impl Into<Cow<'static, str>>) -> Self {
+        self.decision.get_or_insert_default().rule = Some(rule.into());
+        self
+    }
+
+    /// Whom or what the decision was about: the key of a limit, the name of a user. The operator finds it in
+    /// the log and the admin view; the client never sees it. Never a secret.
+    pub fn key(mut self, key: impl Into<Cow<'static, str>>) -> Self {
+        self.decision.get_or_insert_default().key = Some(key.into());
+        self
+    }
+
     /// The status.
     pub fn status(&self) -> StatusCode {
         self.status
@@ -115,6 +138,16 @@ impl Reply {
         self.reason.as_deref()
     }
 
+    /// Which rule has decided.
+    pub fn decided_by_rule(&self) -> Option<&str> {
+        self.decision.as_ref()?.rule.as_deref()
+    }
+
+    /// Whom or what the decision was about.
+    pub fn about(&self) -> Option<&str> {
+        self.decision.as_ref()?.key.as_deref()
+    }
+
     /// The reply in parts: status, headers and body.
     pub fn into_parts(self) -> (StatusCode, HeaderMap, Option<Bytes>) {
         (self.status, self.headers, self.body)
@@ -123,6 +156,10 @@ impl Reply {
 
 impl From<crate::Error> for Reply {
     fn from(error: crate::Error) -> Self {
+        let error = match error.into_refusal() {
+            Ok(reply) => return reply,
+            Err(error) => error,
+        };
         let reply = Self::new(error.code().as_u16());
         if error.reason().is_empty() {
             reply

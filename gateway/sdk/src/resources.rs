@@ -51,7 +51,10 @@ impl Resources {
         }
         let shared = Arc::new(make()?);
         let weak: Weak<dyn Any + Send + Sync> = Arc::downgrade(&(Arc::clone(&shared) as Arc<_>));
-        table.retain(|_, state| state.strong_count() > 0);
+        // Not each time: a configuration of thousands of routes asks for thousands.
+        if table.len() == table.capacity() {
+            table.retain(|_, state| state.strong_count() > 0);
+        }
         table.insert(key, weak);
         Ok(shared)
     }

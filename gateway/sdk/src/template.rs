@@ -206,6 +206,15 @@ impl<V> Template<V> {
 }
 
 impl Variable {
+    /// Whether the value is what the client has sent as it likes, and so may be a secret: a header, a cookie, a
+    /// part of the query.
+    pub fn is_sent(&self) -> bool {
+        matches!(
+            self.0,
+            Name::Query | Name::Target | Name::Header(_) | Name::Cookie(_) | Name::QueryValue(_)
+        )
+    }
+
     /// Reads a name. A type with names of its `own` beside these comes here with what is none of them,
     /// so that the error tells of all names.
     ///
@@ -632,5 +641,20 @@ mod tests {
         let exchange = Exchange::new(([10, 0, 0, 7], 1).into());
         let template: Template = "{query.n}".parse().unwrap();
         assert_eq!(template.header_value(&(&head, &exchange)), None);
+    }
+
+    #[test]
+    fn what_a_client_sends_as_it_likes_may_be_a_secret() {
+        for (name, sent) in [
+            ("header.x-api-key", true),
+            ("cookie.sid", true),
+            ("query.key", true),
+            ("target", true),
+            ("client_ip", false),
+            ("subject", false),
+            ("path", false),
+        ] {
+            assert_eq!(name.parse::<Variable>().unwrap().is_sent(), sent, "{name}");
+        }
     }
 }

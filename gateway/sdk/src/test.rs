@@ -1,17 +1,20 @@
 //! Hooks without a socket, for unit tests.
 
 use std::{
+    any::Any,
     net::{IpAddr, SocketAddr},
     path::Path,
     time::Duration,
 };
 
+use async_trait::async_trait;
+use bytes::Bytes;
 use http::{HeaderMap, HeaderName, HeaderValue, Method, StatusCode, header, request, response};
 use serde::de::DeserializeOwned;
 
 use crate::{
     Build, BuildError, Error, Filter, Flow, Identity, Origin, Record, Reply, Request, Resources,
-    Response, Upstream, exchange::Exchange,
+    Response, Result, Upstream, exchange::Exchange, message::RequestHead,
 };
 
 /// One request to a filter under test.
@@ -35,9 +38,10 @@ use crate::{
 /// ```
 #[derive(Debug)]
 pub struct Trial {
-    head: request::Parts,
+    head: Asked,
     exchange: Exchange,
     answer: response::Parts,
+    delay: Duration,
 }
 
 impl Trial {
@@ -53,7 +57,11 @@ impl Trial {
     /// If `target` is no request target.
     pub fn new(method: Method, target: &str) -> Self {
         let request = http::Request::builder().method(method).uri(target).body(());
-        let (head, ()) = request.expect("a request target").into_parts();
+        let (parts, ()) = request.expect("a request target").into_parts();
+        let head = Asked {
+            parts,
+            body: Bytes::new(),
+        };
         let mut exchange = Exchange::new(([192, 0, 2, 1], 40_000).into());
         "test.example".clone_into(&mut exchange.host);
         exchange.route = "test".into();
@@ -62,6 +70,7 @@ impl Trial {
             head,
             exchange,
             answer,
+            delay: Duration::ZERO,
         }
     }
 
@@ -73,7 +82,21 @@ impl Trial {
     #[must_use]
     pub fn header(mut self, name: &str, value: &str) -> Self {
         let (name, value) = header_of(name, value);
-        self.head.headers.append(name, value);
+        self.head.parts.headers.append(name, value);
+        self
+    }
+
+    /// Has this body follow, for [`Request::body`].
+    #[must_use]
+    pub fn body(mut self, body: impl Into<Bytes>) -> Self {
+        self.head.body = body.into();
+        self
+    }
+
+    /// Has a filter before this one, or the gateway, have set a value.
+    #[must_use]
+    pub fn value<T: Any + Send + Sync>(mut self, value: T) -> Self {
+        self.exchange.values.insert(value);
         self
     }
 
@@ -132,10 +155,14 @@ impl Trial {
             .await;
         let mut reply = match flow {
             Ok(Flow::Continue) => None,
+            Ok(Flow::Delay(time)) => {
+                self.delay = time;
+                None
+            }
             Ok(Flow::Respond(reply)) => Some(reply),
             Err(error) => Some(Reply::from(error)),
         };
-        let mut sent = self.head.clone();
+        let mut sent = self.head.parts.clone();
         if reply.is_none() {
             let result =
                 filter.upstream(&mut Upstream::new(&mut sent, &mut self.exchange, "test", 1));
@@ -150,17 +177,64 @@ impl Trial {
             self.answer.status = reply.status();
             self.answer.headers = reply.headers().clone();
         }
-        let mut response = Response::new(&mut self.answer, &self.head, &mut self.exchange, origin);
+        let mut response = Response::new(
+            &mut self.answer,
+            &self.head.parts,
+            &mut self.exchange,
+            origin,
+        );
         let failure = filter.response(&mut response).err();
         Outcome {
-            request: self.head,
+            request: self.head.parts,
             sent,
             exchange: self.exchange,
             answer: self.answer,
             reply,
             failure,
             origin,
+            delay: self.delay,
         }
+    }
+}
+
+/// The request of a trial.
+#[derive(Debug)]
+struct Asked {
+    parts: request::Parts,
+    body: Bytes,
+}
+
+#[async_trait]
+impl RequestHead for Asked {
+    fn parts(&self) -> &request::Parts {
+        &self.parts
+    }
+
+    fn set(&mut self, name: HeaderName, value: HeaderValue) {
+        self.parts.set(name, value);
+    }
+
+    fn append(&mut self, name: HeaderName, value: HeaderValue) {
+        self.parts.append(name, value);
+    }
+
+    fn remove(&mut self, name: &HeaderName) {
+        RequestHead::remove(&mut self.parts, name);
+    }
+
+    fn set_query(&mut self, query: Option<&str>) {
+        self.parts.set_query(query);
+    }
+
+    fn has_body(&mut self) -> bool {
+        !self.body.is_empty()
+    }
+
+    async fn body(&mut self, max: usize) -> Result<Bytes> {
+        if self.body.len() > max {
+            return Err(Error::status(413));
+        }
+        Ok(self.body.clone())
     }
 }
 
@@ -181,6 +255,8 @@ pub struct Outcome {
     pub failure: Option<Error>,
     /// Where the response came from.
     pub origin: Origin,
+    /// For how long the filter would hold the request. A trial does not wait.
+    pub delay: Duration,
 }
 
 impl Outcome {

@@ -26,7 +26,7 @@ pub(super) struct Map {
 }
 
 /// Maps whose keys are names that users choose. What is below `json` is theirs as well.
-const FREE: [&str; 16] = [
+const FREE: [&str; 25] = [
     "caches",
     "listeners",
     "upstreams",
@@ -43,6 +43,15 @@ const FREE: [&str; 16] = [
     "headers.response.set_if_absent",
     "jwt.forward",
     "jwt.require",
+    "forward_auth.identity",
+    "introspect.forward",
+    "oidc.forward",
+    "oidc.parameters",
+    "api_key.forward",
+    "api_key.keys[].metadata",
+    "authorize.claims",
+    "client_certificate.forward",
+    "unless.headers",
 ];
 
 /// Maps that are one name with its value.

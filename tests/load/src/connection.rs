@@ -74,10 +74,10 @@ impl Connection {
         let Some(answer) = http::parse_signed(bytes, self.sign)? else {
             return Ok(None);
         };
-        if answer.status != 200 {
+        if !expected.allow(answer.status) {
             return Err(format!("status {} instead of 200", answer.status));
         }
-        let kind = expected.find(self.asked, answer.body);
+        let kind = expected.find(self.asked, answer.status, answer.body);
         let kind = kind.ok_or_else(|| {
             let beginning = answer.body.get(..SHOWN).unwrap_or(answer.body);
             format!("another body: `{}`", beginning.escape_ascii())

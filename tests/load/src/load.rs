@@ -18,7 +18,7 @@ use crate::fault::{Fault, Result, Trouble};
 use crate::http::Sign;
 use crate::scenario::Stop;
 
-/// What is sent, in turn, over all connections, and what must come back each time, with status 200.
+/// What is sent, in turn, over all connections, and what must come back each time.
 pub(crate) struct Plan {
     pub(crate) arrivals: Arrivals,
     pub(crate) requests: Vec<Vec<u8>>,
@@ -27,12 +27,14 @@ pub(crate) struct Plan {
     pub(crate) watched: Option<usize>,
 }
 
-/// The bodies of right answers.
+/// The bodies of right answers, which have the status 200.
 pub(crate) enum Answers {
     /// Whatever was asked, one of these.
     AnyOf(Vec<Vec<u8>>),
     /// To each request its own, in the order of the requests.
     Each(Vec<Vec<u8>>),
+    /// This one, or one with the status 429 and any body: that is the second kind, and has to come.
+    OrTooMany(Vec<u8>),
 }
 
 /// Who is asked.
@@ -264,15 +266,29 @@ impl Answers {
         match self {
             Self::AnyOf(bodies) => bodies.len(),
             Self::Each(_) => 1,
+            Self::OrTooMany(_) => 2,
         }
     }
 
-    /// Which it is; `None` if that is not a right answer to the request at this position.
-    pub(crate) fn find(&self, asked: usize, body: &[u8]) -> Option<usize> {
+    /// Whether an answer may have this status.
+    pub(crate) fn allow(&self, status: u16) -> bool {
+        status == 200 || status == 429 && matches!(self, Self::OrTooMany(_))
+    }
+
+    /// Which it is; `None` if that is not a right answer to the request at this position. It has a status
+    /// that is allowed.
+    pub(crate) fn find(&self, asked: usize, status: u16, body: &[u8]) -> Option<usize> {
         match self {
             Self::AnyOf(bodies) => bodies.iter().position(|right| right == body),
             Self::Each(bodies) => bodies.get(asked).filter(|right| *right == body).map(|_| 0),
+            Self::OrTooMany(_) if status == 429 => Some(1),
+            Self::OrTooMany(right) => (right == body).then_some(0),
         }
+    }
+
+    /// Whether what should have come did not, though so many answers of each kind did.
+    pub(crate) fn lack(&self, counts: &[u64]) -> bool {
+        matches!(self, Self::OrTooMany(_)) && counts.contains(&0)
     }
 }
 
@@ -405,6 +421,18 @@ mod tests {
             let mut load = Load::open(peer(sign), &plan, 1, 1).unwrap();
             assert_eq!(load.ask_each(&Stop::default()).is_ok(), is_right);
         }
+    }
+
+    #[test]
+    fn a_refusal_is_an_answer_only_where_it_is_wanted() {
+        let wanted = Answers::OrTooMany(b"ok".to_vec());
+        assert!(wanted.allow(200) && wanted.allow(429) && !wanted.allow(503));
+        assert!(!Answers::AnyOf(vec![b"ok".to_vec()]).allow(429));
+        assert_eq!(wanted.find(0, 200, b"ok"), Some(0));
+        assert_eq!(wanted.find(0, 200, b"no"), None);
+        assert_eq!(wanted.find(0, 429, b"no"), Some(1));
+        assert!(wanted.lack(&[7, 0]) && wanted.lack(&[0, 7]) && !wanted.lack(&[7, 7]));
+        assert!(!Answers::AnyOf(Vec::new()).lack(&[7, 0]));
     }
 
     #[test]

@@ -7,7 +7,7 @@ use serde::Serialize;
 use crate::arrivals::Arrivals;
 use crate::contestant::Bench;
 use crate::fault::{Result, Trouble};
-use crate::scenario::{Figure, Finding, Growth, Job, Pace, Round, Row, Scenario};
+use crate::scenario::{Addition, Figure, Finding, Growth, Job, Pace, Round, Row, Scenario, With};
 use crate::scenarios::Kind;
 
 #[derive(Serialize)]
@@ -405,6 +405,8 @@ fn targets(scenario: &Scenario, jobs: &[JobReport]) -> Vec<Target> {
             .iter()
             .filter_map(|growth| grown(growth, jobs)),
     );
+    let additions = scenario.additions.iter();
+    targets.extend(additions.filter_map(|addition| added(addition, jobs)));
     let small = |name: &&str| scenario.small_at_start.contains(name);
     targets.extend(
         scenario
@@ -441,6 +443,34 @@ fn grown(growth: &Growth, jobs: &[JobReport]) -> Option<Target> {
     let [from, to] = [from, to].map(|job| jobs[*job].title);
     let what = format!("CPU per request, {contestant}, {to} / {from}");
     Some(Target::new(what, ratio, *at_most))
+}
+
+/// `None` if a contestant is not measured.
+fn added(addition: &Addition, jobs: &[JobReport]) -> Option<Target> {
+    let job = &jobs[addition.job];
+    let rounds = |name: &str| {
+        let mut standings = job.contestants.iter();
+        let standing = standings.find(|standing| standing.name == name)?;
+        Some(&standing.rounds)
+    };
+    let of = |With(with, without)| Some(paired_difference(rounds(with)?, rounds(without)?));
+    let (ours, theirs) = (of(addition.ours)?, of(addition.theirs)?);
+    let With(our_name, _) = addition.ours;
+    let With(their_name, _) = addition.theirs;
+    let title = job.title;
+    let what = format!("{title}, CPU us per request that `{our_name}` adds, and `{their_name}`");
+    let rounded = |microseconds: f64| (microseconds * 1e3).round() / 1e3;
+    Some(Target::new(what, rounded(ours), rounded(theirs)))
+}
+
+/// The median of the differences in microseconds of rounds that were measured one after the other.
+fn paired_difference(with: &[Round], without: &[Round]) -> f64 {
+    let pairs = with.iter().zip(without);
+    median(
+        pairs
+            .map(|(with, without)| with.cpu_us_per_request - without.cpu_us_per_request)
+            .collect(),
+    )
 }
 
 /// Whole numbers as such, and others with three digits behind the point.

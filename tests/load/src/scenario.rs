@@ -25,6 +25,7 @@ pub(crate) struct Scenario {
     /// The contestants whose resident memory at start has a target.
     pub(crate) small_at_start: Vec<&'static str>,
     pub(crate) growth: Vec<Growth>,
+    pub(crate) additions: Vec<Addition>,
     /// What was found beside the jobs.
     pub(crate) findings: Vec<Finding>,
     /// What is to be found when the jobs are done.
@@ -41,6 +42,19 @@ pub(crate) struct Growth {
     pub(crate) to: usize,
     pub(crate) at_most: f64,
 }
+
+/// What something adds to the cost of a request, which is to be no more than what the like of it adds to
+/// that of another contestant.
+pub(crate) struct Addition {
+    /// Position in `Scenario::jobs`.
+    pub(crate) job: usize,
+    pub(crate) ours: With,
+    pub(crate) theirs: With,
+}
+
+/// A contestant with something, and the one without.
+#[derive(Clone, Copy)]
+pub(crate) struct With(pub(crate) &'static str, pub(crate) &'static str);
 
 /// A figure that is measured once.
 #[derive(Clone, Debug, Serialize)]
@@ -144,6 +158,7 @@ impl Scenario {
             versions: Vec::new(),
             small_at_start: Vec::new(),
             growth: Vec::new(),
+            additions: Vec::new(),
             findings: Vec::new(),
             after: None,
         }
@@ -202,6 +217,10 @@ impl Scenario {
         let window = load.drive(pace.measured, stop)?;
         let spent = self.spent(contestant)?.since(&before);
         self.upstream.must_have_sent(&who, &counted, &window)?;
+        if job.plan.answers.lack(&window.answers) {
+            let what = format!("{who}: of one kind of answer none came");
+            return Err(Fault::Answer(what));
+        }
         Ok(Round::new(&window, &spent, job.plan.watched))
     }
 

@@ -29,7 +29,7 @@ mod stand_in;
 use failure::{Error, Failure};
 use node::NodeDeserializer;
 
-pub(crate) use located::{At, Entries, Named, NodeRef};
+pub(crate) use located::{At, BESIDE, Entries, Named, NodeRef};
 
 /// How many errors one reading looks for.
 const ROUNDS: usize = 200;

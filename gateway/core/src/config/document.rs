@@ -289,7 +289,10 @@ impl Document {
         let Parent::Entry { mapping, key } = self.node(at).parent else {
             return false;
         };
-        let named = self.text(key).is_some_and(speaks_of_a_secret);
+        let name = self.text(key);
+        // What a limit counts by is called so, too.
+        let counts_by = name == Some("key") && scalar.text().starts_with('{');
+        let named = name.is_some_and(speaks_of_a_secret) && !counts_by;
         key != node && (named || self.is_a_filters_users(mapping))
     }
 

@@ -40,20 +40,7 @@ impl MatchConfig {
     ///
     /// The predicates that no request could satisfy.
     pub(crate) fn compile(&self) -> Result<Match, Vec<Misplaced>> {
-        let mut wrong = Vec::new();
-        let mut predicates = Vec::new();
-        for (subject, name, test) in self.tests() {
-            match subject.and_then(|subject| Predicate::new(subject, test.clone())) {
-                Ok(predicate) => predicates.push(predicate),
-                Err(error) => wrong.push(At {
-                    value: error,
-                    node: name.node,
-                }),
-            }
-        }
-        if !wrong.is_empty() {
-            return Err(wrong);
-        }
+        let mut predicates = predicates(&self.headers, &self.query, &self.cookies)?;
         if let Some(scheme) = self.scheme {
             let test = Test::Equals(scheme.as_str().to_owned());
             predicates.extend(Predicate::new(Subject::Scheme, test));
@@ -73,23 +60,6 @@ impl MatchConfig {
         self.listener.as_ref()
     }
 
-    /// What is tested, the name that it was written with, and for what.
-    fn tests(&self) -> impl Iterator<Item = (Result<Subject, MatchError>, &At<String>, &Test)> {
-        let headers = self
-            .headers
-            .iter()
-            .map(|(name, test)| (Subject::header(&name.value), name, &test.0));
-        let query = self
-            .query
-            .iter()
-            .map(|(name, test)| (Subject::query(&name.value), name, &test.0));
-        let cookies = self
-            .cookies
-            .iter()
-            .map(|(name, test)| (Subject::cookie(&name.value), name, &test.0));
-        headers.chain(query).chain(cookies)
-    }
-
     /// What it says about the path.
     pub(crate) fn path(&self) -> PathPattern {
         let everything = || PathPattern::prefix("/", Rank::BelowRegex).expect("`/` is a path");
@@ -99,8 +69,44 @@ impl MatchConfig {
     }
 }
 
+/// What is tested of headers, query and cookies.
+///
+/// # Errors
+///
+/// The predicates that no request could satisfy.
+pub(super) fn predicates(
+    headers: &Entries<TestText>,
+    query: &Entries<TestText>,
+    cookies: &Entries<TestText>,
+) -> Result<Vec<Predicate>, Vec<Misplaced>> {
+    let headers = headers
+        .iter()
+        .map(|entry| (Subject::header(&entry.0.value), entry));
+    let query = query
+        .iter()
+        .map(|entry| (Subject::query(&entry.0.value), entry));
+    let cookies = cookies
+        .iter()
+        .map(|entry| (Subject::cookie(&entry.0.value), entry));
+    let (mut right, mut wrong) = (Vec::new(), Vec::new());
+    for (subject, (name, test)) in headers.chain(query).chain(cookies) {
+        match subject.and_then(|subject| Predicate::new(subject, test.0.clone())) {
+            Ok(predicate) => right.push(predicate),
+            Err(error) => wrong.push(At {
+                value: error,
+                node: name.node,
+            }),
+        }
+    }
+    if wrong.is_empty() {
+        Ok(right)
+    } else {
+        Err(wrong)
+    }
+}
+
 #[derive(Clone, Debug)]
-struct HostText(HostPattern);
+pub(super) struct HostText(pub(super) HostPattern);
 
 impl FromStr for HostText {
     type Err = String;
@@ -118,7 +124,7 @@ from_text!(
 );
 
 #[derive(Clone, Debug)]
-struct MethodText(Method);
+pub(super) struct MethodText(pub(super) Method);
 
 impl FromStr for MethodText {
     type Err = String;
@@ -133,7 +139,7 @@ from_text!(MethodText, "a method such as `GET`");
 /// `/product` (a prefix of whole segments), `{ exact: /login }`, `{ prefix: /static/, beats_regex: true }`
 /// or `{ regex: "\\.php$", ignore_case: true }`.
 #[derive(Debug)]
-struct PathText(PathPattern);
+pub(super) struct PathText(pub(super) PathPattern);
 
 #[derive(Deserialize)]
 #[serde(deny_unknown_fields)]
@@ -210,6 +216,15 @@ impl FromStr for RegexText {
 
 from_text!(RegexText, "a regex such as `^/api/v[0-9]+/`");
 
+impl FromStr for PathText {
+    type Err = String;
+
+    fn from_str(path: &str) -> Result<Self, String> {
+        let prefix = PathPattern::prefix(path, Rank::BelowRegex);
+        prefix.map(Self).map_err(|error| error.to_string())
+    }
+}
+
 impl<'de> Deserialize<'de> for PathText {
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
         struct Either;
@@ -222,9 +237,7 @@ impl<'de> Deserialize<'de> for PathText {
             }
 
             fn visit_str<E: de::Error>(self, path: &str) -> Result<PathText, E> {
-                PathPattern::prefix(path, Rank::BelowRegex)
-                    .map(PathText)
-                    .map_err(E::custom)
+                path.parse().map_err(E::custom)
             }
 
             fn visit_map<A: MapAccess<'de>>(self, map: A) -> Result<PathText, A::Error> {
@@ -240,7 +253,7 @@ impl<'de> Deserialize<'de> for PathText {
 
 /// `gold` (this value), `{ regex: "^go", ignore_case: true }`, or `{ present: true }`.
 #[derive(Clone, Debug)]
-struct TestText(Test);
+pub(super) struct TestText(pub(super) Test);
 
 #[derive(Deserialize)]
 #[serde(deny_unknown_fields)]

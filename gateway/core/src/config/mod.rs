@@ -7,6 +7,7 @@
 
 pub(crate) mod acme;
 mod cache;
+mod condition;
 pub(crate) mod deserialize;
 pub(crate) mod diagnostic;
 mod discovery;
@@ -39,7 +40,8 @@ pub(crate) use self::{
         BypassValue, Cache, CacheZone, DEFAULT_ZONE, Despite, Inactive, KeyValue, Parameter, Query,
         Several, Wish,
     },
-    deserialize::{At, Entries, Named},
+    condition::{ConditionConfig, Enforcement},
+    deserialize::{At, BESIDE, Entries, Named, NodeRef},
     discovery::{Discover, ResolverConfig},
     health::{BodyTest, FullHealth, Health, HealthKind, Start, Statuses},
     http2::{Http2, MaybeHttp2},

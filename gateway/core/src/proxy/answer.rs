@@ -9,7 +9,7 @@ use pingora::{Error, ErrorType, Result, cache::CachePhase, http::ResponseHeader}
 use pingora_proxy::{RangeType, Session};
 use smallvec::SmallVec;
 
-use super::{attempt, body, cache, chain, ctx::Ctx, reply, session, upload};
+use super::{attempt, body, cache, chain, ctx::Ctx, pacing, reply, session, upload};
 
 const HOP_BY_HOP: [HeaderName; 5] = [
     HeaderName::from_static("keep-alive"),
@@ -201,7 +201,9 @@ fn show(session: &mut Session, response: &mut ResponseHeader, ctx: &mut Ctx) -> 
     if let (Origin::Upstream, Some(tries)) = (ctx.origin, &ctx.tries) {
         session::tell(response, tries, &ctx.exchange)?;
     }
-    chain::up(response, session.req_header(), ctx).map_err(|error| ctx.refuse(Reply::from(error)))
+    chain::up(response, session.req_header(), ctx).map_err(|reply| ctx.refuse(*reply))?;
+    pacing::begin(session, ctx);
+    Ok(())
 }
 
 /// Whether what is stored is served, although by Pingora.

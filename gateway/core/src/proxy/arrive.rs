@@ -69,6 +69,13 @@ fn examine<'h>(head: &'h RequestHeader, via: &Via) -> Result<Option<Host<'h>>, B
         let why = "the request has passed this gateway before: an endpoint leads back to it";
         return Err(Box::new(Reply::new(508).because(why)));
     }
+    if let Some(name) = hygiene::repeated(&head.headers) {
+        let reply =
+            Reply::new(400).detail("A header that may be there once is there several times.");
+        return Err(Box::new(
+            reply.because(format!("`{name}` is there several times")),
+        ));
+    }
     let mut expected = head.headers.get_all(header::EXPECT).iter();
     if !expected.all(|what| what.as_bytes().eq_ignore_ascii_case(b"100-continue")) {
         return Err(Box::new(Reply::new(417)));

@@ -1,10 +1,13 @@
 //! Edits of bodies, piece by piece.
 
-use std::{any::Any, mem};
+use std::{any::Any, mem, time::Duration};
 
 use async_trait::async_trait;
 use bytes::Bytes;
-use edgeway_sdk::{BodyEdit, Reply};
+use edgeway_sdk::{
+    Reply,
+    body::{Caller, Edit},
+};
 use http::{
     HeaderMap, HeaderValue, Method, StatusCode,
     header::{ACCEPT_RANGES, CONTENT_LENGTH, ETAG},
@@ -16,8 +19,9 @@ use pingora::{
     modules::http::{HttpModule, HttpModuleBuilder, HttpModuleCtx, HttpModules, Module},
 };
 use pingora_proxy::Session;
+use tokio::time::Instant;
 
-use super::{attempt, ctx::Ctx, upload};
+use super::{attempt, chain, ctx::Ctx, pacing::Pacing, upload};
 
 /// A piece of the request's body, on its way to the endpoint.
 pub(super) fn request(
@@ -28,9 +32,11 @@ pub(super) fn request(
 ) -> Result<()> {
     if !ctx.exchange.request_edits.is_empty() && !session.was_upgraded() {
         let piece = body.take().unwrap_or_default();
-        let edited = edit(&mut ctx.exchange.request_edits, piece, end);
+        let mut reported = Vec::new();
+        let edited = edit(&mut ctx.exchange.request_edits, piece, end, &mut reported);
+        let edited = chain::edited(ctx, reported, edited);
         // An empty piece holds data back; none at all would end the body.
-        *body = Some(edited.map_err(|error| ctx.refuse(Reply::from(error)))?);
+        *body = Some(edited.map_err(|reply| ctx.refuse(*reply))?);
     }
     if let Some(call) = &mut ctx.web
         && let Err(why) = call.upload(body, end)
@@ -76,7 +82,13 @@ pub(super) fn arrived(session: &Session, end: bool, ctx: &mut Ctx) -> Result<()>
 }
 
 /// A piece of the response's body, on its way to the client.
-pub(super) fn response(session: &Session, body: &mut Option<Bytes>, end: bool, ctx: &mut Ctx) {
+/// Tells how long to wait before it is sent.
+pub(super) fn response(
+    session: &Session,
+    body: &mut Option<Bytes>,
+    end: bool,
+    ctx: &mut Ctx,
+) -> Option<Duration> {
     // For the cache Pingora asks for the body as well, and over HTTP/2 it would send it.
     if session.req_header().method == Method::HEAD {
         *body = None;
@@ -87,6 +99,13 @@ pub(super) fn response(session: &Session, body: &mut Option<Bytes>, end: bool, c
     if end {
         upload::answered(session);
     }
+    // What is fetched for others as well goes to the client by itself.
+    if ctx.lent.is_some() {
+        return None;
+    }
+    let pacing = ctx.pacing.as_mut()?;
+    let pause = pacing.pause(body.as_ref()?.len(), Instant::now());
+    (!pause.is_zero()).then_some(pause)
 }
 
 /// Whether filters edit the response's body.
@@ -133,9 +152,10 @@ pub(super) fn edit_response(session: &mut Session, ctx: &mut Ctx) {
 /// Ends the edits of the response's body. Tells what an error in them comes to, if there was one.
 pub(super) fn end_edits(session: &mut Session, ctx: &mut Ctx) -> Option<Reply> {
     let editing = session.downstream_modules_ctx.get_mut::<Editing>()?;
-    let failed = editing.failed.take();
+    let (failed, reported) = (editing.failed.take(), mem::take(&mut editing.reported));
     session.downstream_modules_ctx = HttpModuleCtx::empty();
-    let reply = Reply::from(failed?);
+    let edited = failed.map_or_else(|| Ok(Bytes::new()), Err);
+    let reply = *chain::edited(ctx, reported, edited).err()?;
     if let Some(reason) = reply.reason() {
         ctx.exchange.reason = Some(reason.to_owned());
     }
@@ -145,17 +165,18 @@ pub(super) fn end_edits(session: &mut Session, ctx: &mut Ctx) -> Option<Reply> {
 /// The edits of a response's body, as a module of Pingora.
 #[derive(Default)]
 struct Editing {
-    edits: Vec<Box<dyn BodyEdit>>,
+    edits: Vec<Edit>,
     /// The body is fetched for the cache, and perhaps for others.
     fetches: bool,
     ended: bool,
-    failed: Option<edgeway_sdk::Error>,
+    failed: Option<Failed>,
+    reported: Vec<Failed>,
 }
 
 impl Editing {
     fn edit(&mut self, piece: Bytes, end: bool) -> Result<Bytes> {
         if self.failed.is_none() && !self.ended {
-            match edit(&mut self.edits, piece, end) {
+            match edit(&mut self.edits, piece, end, &mut self.reported) {
                 Ok(edited) => {
                     self.ended = end;
                     return Ok(edited);
@@ -165,8 +186,8 @@ impl Editing {
         }
         match &self.failed {
             // An error would end the fetch as well: it is not told before that has come to its end.
-            Some(error) if end || !self.fetches => {
-                Error::e_explain(ErrorType::HTTPStatus(error.code().as_u16()), EDIT)
+            Some(failed) if end || !self.fetches => {
+                Error::e_explain(ErrorType::HTTPStatus(failed.error.code().as_u16()), EDIT)
             }
             _ => Ok(Bytes::new()),
         }
@@ -221,15 +242,48 @@ impl HttpModuleBuilder for Unedited {
     }
 }
 
-/// Has a piece pass all edits in their order.
+/// An edit that has failed: whose it was, and how.
+#[derive(Debug)]
+pub(super) struct Failed {
+    pub(super) caller: Caller,
+    pub(super) error: edgeway_sdk::Error,
+}
+
+/// Has a piece pass all edits in their order. One of a filter that only reports is over when it fails, and the body
+/// goes on as it was before it.
 pub(super) fn edit(
-    edits: &mut [Box<dyn BodyEdit>],
-    piece: Bytes,
+    edits: &mut Vec<Edit>,
+    mut piece: Bytes,
     end: bool,
-) -> edgeway_sdk::Result<Bytes> {
-    edits
-        .iter_mut()
-        .try_fold(piece, |piece, edit| edit.edit(piece, end))
+    reported: &mut Vec<Failed>,
+) -> std::result::Result<Bytes, Failed> {
+    let mut place = 0;
+    while let Some(Edit { edit, caller }) = edits.get_mut(place) {
+        let caller = *caller;
+        match edit.edit(piece, end) {
+            Ok(edited) => {
+                piece = edited;
+                place += 1;
+            }
+            Err(error) if caller.reports => {
+                piece = edit.held();
+                reported.push(Failed { caller, error });
+                edits.remove(place);
+            }
+            Err(error) => return Err(Failed { caller, error }),
+        }
+    }
+    Ok(piece)
+}
+
+/// Has a whole body pass all edits. After an error they are gone: the reply that tells of it would fail by the same
+/// edit, and so would the next.
+pub(super) fn edit_whole(
+    edits: &mut Vec<Edit>,
+    body: Bytes,
+    reported: &mut Vec<Failed>,
+) -> std::result::Result<Bytes, Failed> {
+    edit(edits, body, true, reported).inspect_err(|_| edits.clear())
 }
 
 /// A part of a body, cut into what is written at once: the time for taking no byte holds for all of that. Tells
@@ -246,6 +300,14 @@ impl Pieces {
             rest: (last || !data.is_empty()).then_some((data, last)),
             size: if http2 { PIECE } else { PIECE_OF_HTTP1 },
         }
+    }
+
+    /// Smaller ones, where they are not to go out as fast as they can.
+    pub(super) fn paced(mut self, pacing: Option<&Pacing>) -> Self {
+        if let Some(pacing) = pacing {
+            self.size = self.size.min(pacing.piece());
+        }
+        self
     }
 }
 
@@ -286,6 +348,8 @@ const EDIT: &str = "an edit of the body has failed";
 
 #[cfg(test)]
 mod tests {
+    use edgeway_sdk::BodyEdit;
+
     use super::*;
 
     /// Holds everything back until the end, and fails at `!`.
@@ -294,20 +358,53 @@ mod tests {
 
     impl BodyEdit for Late {
         fn edit(&mut self, piece: Bytes, end: bool) -> edgeway_sdk::Result<Bytes> {
+            self.0.extend_from_slice(&piece);
             if piece.contains(&b'!') {
                 return Err(edgeway_sdk::Error::status(502));
             }
-            self.0.extend_from_slice(&piece);
             match end {
                 true => Ok(mem::take(&mut self.0).into()),
                 false => Ok(Bytes::new()),
             }
         }
+
+        fn held(&mut self) -> Bytes {
+            mem::take(&mut self.0).into()
+        }
+    }
+
+    fn late(reports: bool) -> Edit {
+        let place = 0;
+        Edit {
+            edit: Box::new(Late::default()),
+            caller: Caller { place, reports },
+        }
+    }
+
+    #[test]
+    fn an_edit_that_fails_does_not_fail_the_reply_that_tells_of_it() {
+        let mut edits = vec![late(false)];
+        let body = Bytes::from_static(b"body!");
+        edit_whole(&mut edits, body.clone(), &mut Vec::new()).unwrap_err();
+        let again = edit_whole(&mut edits, body.clone(), &mut Vec::new());
+        assert_eq!(again.unwrap(), body);
+    }
+
+    #[test]
+    fn an_edit_that_only_reports_gives_back_what_it_held_and_is_over() {
+        let (mut edits, mut reported) = (vec![late(true)], Vec::new());
+        let mut pass = |piece: &'static str| {
+            let piece = Bytes::from_static(piece.as_bytes());
+            edit(&mut edits, piece, false, &mut reported).unwrap()
+        };
+        let passed = [pass("a"), pass("b!"), pass("c!")];
+        assert_eq!(passed, ["", "ab!", "c!"]);
+        assert_eq!((edits.len(), reported.len()), (0, 1));
     }
 
     fn editing(fetches: bool) -> Editing {
         Editing {
-            edits: vec![Box::new(Late::default())],
+            edits: vec![late(false)],
             fetches,
             ..Editing::default()
         }

@@ -3,19 +3,26 @@
 //! Requests go down a route's list, responses come up it. Every filter that saw the request sees the
 //! response once, wherever that came from.
 
-use std::sync::Arc;
+use std::{sync::Arc, time::Duration};
 
-use edgeway_sdk::{Flow, Reply, Request, Response, Result, Upstream, message::ResponseHead};
+use bytes::Bytes;
+use edgeway_sdk::{
+    Flow, Reply, Request, Response, Upstream, body::Caller, exchange::Refusal,
+    message::ResponseHead,
+};
 use http::header::STRICT_TRANSPORT_SECURITY;
 use pingora::http::{RequestHeader, ResponseHeader};
 use pingora_proxy::Session;
+use smallvec::SmallVec;
 
 use super::{
+    attempt::gone,
+    body::Failed,
     ctx::Ctx,
-    head::{Answered, Asked},
+    head::{Answered, Arriving, Asked},
     reply,
 };
-use crate::snapshot::Target;
+use crate::snapshot::{Link, Route, Target};
 
 /// Runs the chain and tells what the request comes to: a filter's reply, the verdict that was
 /// reached before, or that of the target. None means that the upstream is asked.
@@ -23,27 +30,46 @@ pub(super) async fn down(
     session: &mut Session,
     ctx: &mut Ctx,
     verdict: Option<Reply>,
-) -> Option<Reply> {
+) -> pingora::Result<Option<Reply>> {
     let route = Arc::clone(&ctx.route);
-    for link in &route.chain.0 {
+    for (place, link) in route.chain.0.iter().enumerate() {
         ctx.entered += 1;
         ctx.unanswered += 1;
-        let mut head = Asked(session.req_header_mut());
+        if !is_for(link, session, ctx) {
+            ctx.passed_by.insert(place);
+            continue;
+        }
+        let caller = caller(link, place);
+        ctx.exchange.caller = caller;
+        let mut head = Arriving {
+            session,
+            torn: &mut ctx.torn,
+        };
         let flow = link
             .filter
             .request(&mut Request::new(&mut head, &mut ctx.exchange))
             .await;
         let reply = match flow {
             Ok(Flow::Continue) => continue,
+            Ok(Flow::Delay(_)) if link.reports => continue,
+            Ok(Flow::Delay(time)) => {
+                delay(session, time).await?;
+                continue;
+            }
             Ok(Flow::Respond(reply)) => reply,
             Err(error) => Reply::from(error),
         };
-        ctx.exchange.decided_by = Some(Arc::clone(&link.name));
-        return Some(reply);
+        if let Some(reply) = judge(ctx, caller, reply) {
+            return Ok(Some(reply));
+        }
     }
     if verdict.is_some() {
-        return verdict;
+        return Ok(verdict);
     }
+    Ok(target(&route, session, ctx))
+}
+
+fn target(route: &Route, session: &Session, ctx: &Ctx) -> Option<Reply> {
     match &route.target {
         Target::Upstream(_) => None,
         Target::Redirect(redirection) => Some(reply::redirect(
@@ -53,6 +79,93 @@ pub(super) async fn down(
         )),
         Target::Respond(fixed) => Some(reply::fixed(fixed, session.req_header(), &ctx.exchange)),
         Target::NotFound => Some(Reply::new(404)),
+    }
+}
+
+/// Whether a filter is for this request.
+fn is_for(link: &Link, session: &Session, ctx: &Ctx) -> bool {
+    let head = session.req_header().as_ref();
+    let applies = link.applies.as_ref();
+    applies.is_none_or(|applies| applies.to(head, &ctx.exchange, &ctx.listener))
+}
+
+fn caller(link: &Link, place: usize) -> Caller {
+    Caller {
+        place,
+        reports: link.reports,
+    }
+}
+
+/// Holds a request, as long as its client is there.
+async fn delay(session: &mut Session, time: Duration) -> pingora::Result<()> {
+    tokio::select! {
+        () = tokio::time::sleep(time) => Ok(()),
+        gone = gone(session) => Err(gone),
+    }
+}
+
+/// Takes note of what a filter has replied instead of letting the request pass. Gives the reply back, unless the
+/// filter is only to report.
+fn judge(ctx: &mut Ctx, caller: Caller, reply: Reply) -> Option<Reply> {
+    let route = Arc::clone(&ctx.route);
+    let link = route.chain.0.get(caller.place)?;
+    let refuses = reply.status().as_u16() >= 400 || reply.decided_by_rule().is_some();
+    // What has lost a part of its body can't go on.
+    let reports = link.reports && !ctx.torn;
+    if refuses {
+        let refusal = Refusal {
+            filter: Arc::clone(&link.name),
+            status: reply.status(),
+            rule: reply.decided_by_rule().map(Into::into),
+            key: reply.about().map(Into::into),
+            reason: reply.reason().map(Into::into),
+            reported: reports,
+        };
+        link.tally.note(&refusal, &ctx.exchange);
+        ctx.exchange.refusals.push(refusal);
+    }
+    if reports {
+        return None;
+    }
+    ctx.exchange.decided_by = Some(Arc::clone(&link.name));
+    Some(reply)
+}
+
+/// What the failure of an edit comes to, and of those before it that only report.
+pub(super) fn edited(
+    ctx: &mut Ctx,
+    reported: Vec<Failed>,
+    edited: Result<Bytes, Failed>,
+) -> Result<Bytes, Box<Reply>> {
+    for Failed { caller, error } in reported {
+        failed(ctx, caller, error);
+    }
+    // An edit that only reports is none of those that end a body.
+    let mut verdict = |Failed { caller, error }| failed(ctx, caller, error);
+    edited.map_err(|failed| Box::new(verdict(failed).unwrap_or_else(|| Reply::new(500))))
+}
+
+/// What the failure of a hook comes to. None if the filter is only to report.
+fn failed(ctx: &mut Ctx, caller: Caller, error: edgeway_sdk::Error) -> Option<Reply> {
+    judge(ctx, caller, Reply::from(error))
+}
+
+/// The filters that a request has passed by, as it is none that they are for: by their places in the chain.
+#[derive(Debug, Default)]
+pub(super) struct PassedBy(SmallVec<[u64; 1]>);
+
+impl PassedBy {
+    fn insert(&mut self, place: usize) {
+        let word = place / 64;
+        if self.0.len() <= word {
+            self.0.resize(word + 1, 0);
+        }
+        self.0[word] |= 1 << (place % 64);
+    }
+
+    pub(super) fn contains(&self, place: usize) -> bool {
+        let word = self.0.get(place / 64);
+        word.is_some_and(|word| word & (1 << (place % 64)) != 0)
     }
 }
 
@@ -69,12 +182,18 @@ pub(super) fn attempt(request: &mut RequestHeader, ctx: &mut Ctx) -> pingora::Re
         .lease()
         .map(|lease| Arc::clone(&lease.endpoint().name));
     let (endpoint, count) = (endpoint.as_deref().unwrap_or_default(), tries.count);
-    for link in &route.chain.0 {
+    for (place, link) in route.chain.0.iter().enumerate() {
+        if ctx.passed_by.contains(place) {
+            continue;
+        }
         let mut head = Asked(request);
         let mut view = Upstream::new(&mut head, &mut ctx.exchange, endpoint, count);
-        if let Err(error) = link.filter.upstream(&mut view) {
-            ctx.exchange.decided_by = Some(Arc::clone(&link.name));
-            return Err(ctx.refuse(Reply::from(error)));
+        let result = link.filter.upstream(&mut view);
+        let caller = caller(link, place);
+        if let Err(error) = result
+            && let Some(reply) = failed(ctx, caller, error)
+        {
+            return Err(ctx.refuse(reply));
         }
     }
     Ok(())
@@ -86,24 +205,31 @@ pub(super) fn up(
     response: &mut ResponseHeader,
     request: &RequestHeader,
     ctx: &mut Ctx,
-) -> Result<()> {
+) -> Result<(), Box<Reply>> {
     let route = Arc::clone(&ctx.route);
-    while let Some(above) = ctx.unanswered.checked_sub(1) {
-        ctx.unanswered = above;
-        let Some(link) = route.chain.0.get(above) else {
-            continue;
-        };
-        let mut head = Answered(response);
-        let mut view = Response::new(&mut head, request.as_ref(), &mut ctx.exchange, ctx.origin);
-        if let Err(error) = link.filter.response(&mut view) {
-            ctx.exchange.decided_by = Some(Arc::clone(&link.name));
-            return Err(error);
-        }
-    }
+    // Before the filters, which may know better.
     if let Some(hsts) = ctx.hsts.take()
         && !response.headers.contains_key(STRICT_TRANSPORT_SECURITY)
     {
         Answered(response).set(STRICT_TRANSPORT_SECURITY, hsts);
+    }
+    while let Some(above) = ctx.unanswered.checked_sub(1) {
+        ctx.unanswered = above;
+        let link = route.chain.0.get(above);
+        let Some(link) = link.filter(|_| !ctx.passed_by.contains(above)) else {
+            continue;
+        };
+        let caller = caller(link, above);
+        ctx.exchange.caller = caller;
+        let mut head = Answered(response);
+        let mut view = Response::new(&mut head, request.as_ref(), &mut ctx.exchange, ctx.origin);
+        if let Err(error) = link.filter.response(&mut view)
+            && let Some(reply) = failed(ctx, caller, error)
+        {
+            // The reply in its place says it, too.
+            ctx.hsts = response.headers.get(STRICT_TRANSPORT_SECURITY).cloned();
+            return Err(Box::new(reply));
+        }
     }
     Ok(())
 }

@@ -13,7 +13,7 @@ use pingora_proxy::Session;
 use super::ctx::Ctx;
 use crate::{
     server::{Connection, Entrance},
-    snapshot::Trusted,
+    snapshot::Networks,
 };
 
 pub(super) const X_FORWARDED_FOR: HeaderName = HeaderName::from_static("x-forwarded-for");
@@ -65,7 +65,7 @@ pub(super) fn connection(session: &ServerSession) -> Option<&Connection> {
 }
 
 /// The last address that no trusted proxy has: the one before it only claims to be somebody.
-fn forwarded_for(headers: &HeaderMap, trusted: &Trusted) -> Option<IpAddr> {
+fn forwarded_for(headers: &HeaderMap, trusted: &Networks) -> Option<IpAddr> {
     let mut client = None;
     let lines: Vec<_> = headers
         .get_all(X_FORWARDED_FOR)
@@ -121,7 +121,7 @@ mod tests {
     use super::*;
 
     fn client(lines: &[&str]) -> Option<String> {
-        let trusted = Trusted::new(&["10.0.0.0/8".parse().unwrap(), "fd00::/8".parse().unwrap()]);
+        let trusted = Networks::new(&["10.0.0.0/8".parse().unwrap(), "fd00::/8".parse().unwrap()]);
         let mut headers = HeaderMap::new();
         for line in lines {
             headers.append(X_FORWARDED_FOR, line.parse().unwrap());

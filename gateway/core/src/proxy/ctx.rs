@@ -12,7 +12,9 @@ use http::HeaderValue;
 use super::{
     attempt::Tries,
     cache::{Caching, Lent},
+    chain::PassedBy,
     grpc_web, mirror,
+    pacing::Pacing,
 };
 use crate::cache::policy::request::Credentials;
 use crate::snapshot::{Pinned, Route};
@@ -33,6 +35,10 @@ pub(crate) struct Ctx {
     pub(super) path: Option<String>,
     /// How many filters have seen the request: they will see the record.
     pub(super) entered: usize,
+    /// Of these, who have not: it is none that they are for.
+    pub(super) passed_by: PassedBy,
+    /// Whether a filter has read some of the body, and the rest was too long or did not come: no endpoint can be sent it.
+    pub(super) torn: bool,
     /// How many of them have not seen the response yet.
     pub(super) unanswered: usize,
     pub(super) origin: Origin,
@@ -56,6 +62,8 @@ pub(crate) struct Ctx {
     pub(super) web: Option<grpc_web::Call>,
     /// The client's session, while a body is delivered to it beside its fetch.
     pub(super) lent: Option<Lent>,
+    /// How fast the response's body goes out over HTTP/2, if filters have said so.
+    pub(super) pacing: Option<Pacing>,
     /// What the client is told when a hook ends the request by an error.
     pub(super) verdict: Option<Reply>,
 }
@@ -73,6 +81,8 @@ impl Ctx {
             hsts: None,
             path: None,
             entered: 0,
+            passed_by: PassedBy::default(),
+            torn: false,
             unanswered: 0,
             origin: Origin::Reply,
             shown: None,
@@ -85,6 +95,7 @@ impl Ctx {
             caching: None,
             web: None,
             lent: None,
+            pacing: None,
             verdict: None,
         }
     }

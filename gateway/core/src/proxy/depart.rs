@@ -90,7 +90,8 @@ pub(super) fn prepare(
         call.ask(request)?;
     }
     let recoded = ctx.web.as_ref().is_some_and(Call::changes_length);
-    if recoded || !ctx.exchange.request_edits.is_empty() {
+    let mut edits = ctx.exchange.request_edits.iter();
+    if recoded || edits.any(|edit| !edit.edit.keeps_length()) {
         reframe(session, request)?;
     }
     Ok(())

@@ -5,7 +5,7 @@ use std::mem;
 use edgeway_sdk::message::is_framing;
 use http::{
     HeaderMap, HeaderName, HeaderValue, Method, Version,
-    header::{CONNECTION, CONTENT_LENGTH, EXPECT, HOST, TRANSFER_ENCODING, UPGRADE},
+    header::{self, CONNECTION, CONTENT_LENGTH, EXPECT, HOST, TRANSFER_ENCODING, UPGRADE},
     request,
     uri::PathAndQuery,
 };
@@ -30,6 +30,8 @@ type Names = SmallVec<[HeaderName; 4]>;
 ///   the upstream: there a client could nominate away what a filter has set. Nominations of what
 ///   frames the request, and of its host, are forgotten: without them its body would be the next
 ///   request;
+/// * names that CGI, and what is built like it, gives a meaning of its own (`Proxy`, `Script-Name`), whatever
+///   is said of underscores;
 /// * `Upgrade`, unless it asks for a WebSocket as RFC 6455, 4.1 has it: no other protocol is spoken
 ///   here, and one that nobody has asked for must not begin;
 /// * `Expect` of HTTP/1.0, which knows no interim answer.
@@ -103,19 +105,70 @@ fn unwanted(headers: &HeaderMap, gateway: &Gateway, trusted: bool) -> Names {
     let bad = |name: &&HeaderName| {
         let name = name.as_str();
         let strange = !trusted && tells_the_way(name);
-        (drop && name.as_bytes().contains(&b'_')) || strange || reserved(name)
+        (drop && name.as_bytes().contains(&b'_')) || strange || is_of_cgi(name) || reserved(name)
     };
     headers.keys().filter(bad).cloned().collect()
 }
+
+/// Whether an application could take a header for what its server tells it: `SCRIPT_NAME` moves the root of a
+/// WSGI application, and `HTTP_PROXY` is where many programs look for their proxy.
+fn is_of_cgi(name: &str) -> bool {
+    const NAMES: [&str; 6] = [
+        "proxy",
+        "script-name",
+        "path-info",
+        "path-translated",
+        "remote-addr",
+        "auth-type",
+    ];
+    NAMES.iter().any(|known| is_twin(name, known))
+}
+
+/// The header that may be there once only and is there several times: of two readers each may take another one
+/// (RFC 9110, 5.3).
+pub(super) fn repeated(headers: &HeaderMap) -> Option<&'static HeaderName> {
+    const SINGLE: [HeaderName; 12] = [
+        header::AUTHORIZATION,
+        CONTENT_LENGTH,
+        header::CONTENT_TYPE,
+        header::DATE,
+        header::FROM,
+        HOST,
+        header::IF_MODIFIED_SINCE,
+        header::IF_UNMODIFIED_SINCE,
+        header::MAX_FORWARDS,
+        header::ORIGIN,
+        header::PROXY_AUTHORIZATION,
+        header::REFERER,
+    ];
+    // Most requests repeat nothing.
+    if headers.len() == headers.keys_len() {
+        return None;
+    }
+    let several = |name: &&HeaderName| headers.get_all(*name).iter().nth(1).is_some();
+    SINGLE.iter().find(several)
+}
+
+/// What proxies of all kinds say of the client, and of the path that it has asked for.
+const THE_WAY: [&str; 10] = [
+    "cf-connecting-ip",
+    "forwarded",
+    "remote-user",
+    "true-client-ip",
+    "x-client-ip",
+    "x-cluster-client-ip",
+    "x-original-forwarded-for",
+    "x-original-url",
+    "x-real-ip",
+    "x-rewrite-url",
+];
 
 /// Whether a header tells by whom, for whom and how the request was forwarded.
 fn tells_the_way(name: &str) -> bool {
     const MANY: &str = "x-forwarded-";
     let beginning = name.get(..MANY.len());
     beginning.is_some_and(|beginning| is_twin(beginning, MANY))
-        || ["forwarded", "x-real-ip"]
-            .iter()
-            .any(|known| is_twin(name, known))
+        || THE_WAY.iter().any(|known| is_twin(name, known))
 }
 
 /// Whether two names differ in `_` for `-` at most. Both are in lower case.

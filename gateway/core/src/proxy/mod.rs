@@ -13,7 +13,7 @@
 //!   [`watchdog`]: whether it takes too long; [`cork`]: not too soon; [`hedge`]: a second one beside it.
 //! * [`answer`]: what comes back from it.
 //! * [`reply`]: responses of our own; [`grpc_web`]: all of it for calls of pages.
-//! * [`body`]: edits of bodies; [`upload`]: those that outlive their answers.
+//! * [`body`]: edits of bodies; [`pacing`]: how fast they go; [`upload`]: those that outlive their answers.
 //! * [`mirror`]: copies of requests; [`copying`]: when one is made.
 //! * [`record`]: the end.
 
@@ -35,6 +35,7 @@ mod hygiene;
 mod introduce;
 mod limits;
 mod mirror;
+mod pacing;
 mod record;
 mod reply;
 mod session;
@@ -123,7 +124,7 @@ impl ProxyHttp for Proxy {
         }
         cache::recognise(&session.req_header().headers, ctx);
         ctx.web = grpc_web::recognise(session.req_header(), &ctx.route);
-        let Some(reply) = chain::down(session, ctx, verdict).await else {
+        let Some(reply) = chain::down(session, ctx, verdict).await? else {
             return cache::answer(session, ctx, &self.spawner).await;
         };
         reply::send(session, ctx, reply).await?;
@@ -291,8 +292,7 @@ impl ProxyHttp for Proxy {
         end: bool,
         ctx: &mut Self::CTX,
     ) -> Result<Option<Duration>> {
-        body::response(session, body, end, ctx);
-        Ok(None)
+        Ok(body::response(session, body, end, ctx))
     }
 
     /// What comes of it is the end of the body, and there are no trailers.

@@ -33,7 +33,9 @@ pub(super) fn write(session: &Session, error: Option<&Error>, ctx: &Ctx) {
         upstream_duration: ctx.answered,
         error: text.as_deref(),
     };
-    for link in links {
-        link.filter.log(&record);
+    for (place, link) in links.iter().enumerate() {
+        if !ctx.passed_by.contains(place) {
+            link.filter.log(&record);
+        }
     }
 }

@@ -7,7 +7,7 @@ mod problem;
 use std::io;
 
 use bytes::Bytes;
-use edgeway_sdk::{BodyEdit, Exchange, Origin, Reply, message::is_framing};
+use edgeway_sdk::{Exchange, Origin, Reply, message::is_framing};
 use http::{
     Version,
     header::{CONTENT_LENGTH, CONTENT_TYPE, EXPECT, LOCATION},
@@ -18,7 +18,13 @@ use pingora::{
 };
 use pingora_proxy::{FailToProxy, Session};
 
-use super::{body, cache, chain, ctx::Ctx, grpc_web::Call};
+use super::{
+    body::{self, Pieces},
+    cache, chain,
+    ctx::Ctx,
+    grpc_web::Call,
+    pacing::{self, Pacing},
+};
 use crate::{
     config::scalar::SchemeName,
     snapshot::{Fixed, FixedBody, Redirection},
@@ -35,14 +41,13 @@ pub(super) async fn send(session: &mut Session, ctx: &mut Ctx, mut reply: Reply)
         let (request, web) = (session.req_header(), ctx.web.as_ref());
         let (mut head, body) = compose(request, &ctx.exchange, web, reply)?;
         cache::tell_reply(&mut head, ctx)?;
-        match chain::up(&mut head, session.req_header(), ctx)
-            .and_then(|()| edited(&mut ctx.exchange.response_edits, body))
-        {
+        match chain::up(&mut head, session.req_header(), ctx).and_then(|()| edited(ctx, body)) {
             Ok(body) => break (head, body),
-            Err(error) => reply = Reply::from(error),
+            Err(instead) => reply = *instead,
         }
     };
-    write(session, head, body).await
+    pacing::begin(session, ctx);
+    write(session, head, body, ctx.pacing.as_mut()).await
 }
 
 /// What the client is told when the request could not be proxied.
@@ -80,6 +85,13 @@ pub(super) async fn failure(session: &mut Session, ctx: &mut Ctx, error: &Error)
 pub(super) fn has_begun(session: &Session) -> bool {
     let written = session.response_written();
     session.was_upgraded() || written.is_some_and(|head| !head.status.is_informational())
+}
+
+/// What the failure to read a body comes to for who wanted to read it.
+pub(super) fn unread(error: &Error) -> edgeway_sdk::Error {
+    // Nobody is there to see the reply to a client that is gone.
+    let reply = verdict(error).unwrap_or_else(|| Reply::new(400).because(describe(error)));
+    edgeway_sdk::Error::refusal(reply)
 }
 
 /// The reply to a failure; none if the client is gone. An endpoint that can't be reached or breaks
@@ -155,13 +167,19 @@ fn compose(
     Ok((head, body))
 }
 
-/// The body after all edits. After an error they are gone: the reply that tells of it would fail by
-/// the same edit, and so would the next.
-fn edited(edits: &mut Vec<Box<dyn BodyEdit>>, body: Bytes) -> edgeway_sdk::Result<Bytes> {
-    body::edit(edits, body, true).inspect_err(|_| edits.clear())
+/// The body after all edits.
+fn edited(ctx: &mut Ctx, body: Bytes) -> std::result::Result<Bytes, Box<Reply>> {
+    let mut reported = Vec::new();
+    let edited = body::edit_whole(&mut ctx.exchange.response_edits, body, &mut reported);
+    chain::edited(ctx, reported, edited)
 }
 
-async fn write(session: &mut Session, mut head: ResponseHeader, body: Bytes) -> Result<()> {
+async fn write(
+    session: &mut Session,
+    mut head: ResponseHeader,
+    body: Bytes,
+    pacing: Option<&mut Pacing>,
+) -> Result<()> {
     if !body::has_no_body(head.status) {
         head.insert_header(CONTENT_LENGTH, body.len())?;
     }
@@ -173,7 +191,7 @@ async fn write(session: &mut Session, mut head: ResponseHeader, body: Bytes) -> 
     }
     let silent = body.is_empty() || body::is_absent(&session.req_header().method, head.status);
     if session.req_header().version == Version::HTTP_2 {
-        return http2::write(session, head, (!silent).then_some(body)).await;
+        return http2::write(session, head, (!silent).then_some(body), pacing).await;
     }
     session
         .write_response_header(Box::new(head), silent)
@@ -181,7 +199,11 @@ async fn write(session: &mut Session, mut head: ResponseHeader, body: Bytes) -> 
     if silent {
         return Ok(());
     }
-    session.write_response_body(Some(body), true).await
+    // In pieces: each has its time.
+    for (piece, last) in Pieces::of(body, true, false) {
+        session.write_response_body(Some(piece), last).await?;
+    }
+    Ok(())
 }
 
 /// Whether the rest of the request's body is worth reading to keep the connection. A client that
@@ -275,20 +297,6 @@ pub(super) fn fixed(fixed: &Fixed, request: &RequestHeader, exchange: &Exchange)
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    #[test]
-    fn an_edit_that_fails_does_not_fail_the_reply_that_tells_of_it() {
-        struct Never;
-        impl BodyEdit for Never {
-            fn edit(&mut self, _piece: Bytes, _end: bool) -> edgeway_sdk::Result<Bytes> {
-                Err(edgeway_sdk::Error::status(502))
-            }
-        }
-        let mut edits: Vec<Box<dyn BodyEdit>> = vec![Box::new(Never)];
-        let body = Bytes::from_static(b"body");
-        assert!(edited(&mut edits, body.clone()).is_err());
-        assert_eq!(edited(&mut edits, body.clone()).unwrap(), body);
-    }
 
     #[test]
     fn a_reply_can_not_frame_itself() {

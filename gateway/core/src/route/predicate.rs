@@ -74,7 +74,8 @@ impl Test {
         Expression::parse(pattern, case).map(Self::Matches)
     }
 
-    fn holds<'v>(&self, mut values: impl Iterator<Item = Cow<'v, [u8]>>) -> bool {
+    /// Whether one of these values, which are all that there are, is what it wants.
+    pub(crate) fn holds<'v>(&self, mut values: impl Iterator<Item = Cow<'v, [u8]>>) -> bool {
         match self {
             Self::Present => values.next().is_some(),
             Self::Absent => values.next().is_none(),

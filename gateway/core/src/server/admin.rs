@@ -8,6 +8,8 @@
 //! | `GET /` | lists the calls |
 //! | `GET /healthz` | 200 while the gateway serves, 503 when it is stopping |
 //! | `GET /listeners` | `{ listeners: [...] }`: `name`, `bind`, `connections`, `certificates` (`names`, `expires_in_s`) |
+//! | `GET /filters` | `{ filters: [...] }`: what each has refused, by its rules, and the last refusals |
+//! | `GET /metrics` | the same counts as Prometheus reads them |
 //! | `GET /upstreams` | `{ upstreams: [...] }`, each as below |
 //! | `GET /upstreams/{upstream}` | `name`, `balance`, `breaker`, `queue`, `source`, `changed`, `removed`, `endpoints` |
 //! | `POST /upstreams/{upstream}/endpoints` | adds an endpoint as the YAML has it: 201, or 409 if it is there |
@@ -21,6 +23,11 @@
 //!
 //! Names are percent-encoded in the path: `10.0.0.7%3A80`, `unix%3A%2Frun%2Fapp.sock`. (`:` may stand
 //! for itself.)
+//!
+//! A filter has `route` (`*` for the filters of all routes), `name`, `mode`, `conditional`, `refused`, `reported`
+//! (what it would have refused, were it not only to report), `failed` (of these, because it could not decide),
+//! `rules` with the same counts each, and `recent`, the last twenty: `at_ms`, `request_id`, `client`, `route`,
+//! `status`, `reported`, `rule`, `key`, `reason`. Counts go on over reloads.
 //!
 //! An endpoint has `name`, `address` (null while it is not resolved), `origin` (`configuration`,
 //! `discovery`, `admin`), `weight`, `backup`, `max_connections`, `state` (what the operator wants),
@@ -57,7 +64,7 @@
 //! Errors are `application/problem+json` with a `detail` for the operator. Who may call: [`guard`].
 //!
 //! * [`calls`]: the calls; [`call`]: what one says; [`problem`]: what it is told.
-//! * [`doors`]: the call about listeners. [`caches`]: the calls about caches; [`wish`]: what is to be purged.
+//! * [`doors`]: the call about listeners. [`filters`]: those about filters; [`metrics`]: their text. [`caches`]: the calls about caches; [`wish`]: what is to be purged.
 //! * [`guard`]: who may call.
 //! * [`mod@write`], [`edit`]: the file of endpoints.
 
@@ -66,7 +73,9 @@ mod call;
 mod calls;
 mod doors;
 mod edit;
+mod filters;
 mod guard;
+mod metrics;
 mod problem;
 mod wish;
 mod write;

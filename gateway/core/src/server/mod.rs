@@ -43,6 +43,7 @@ mod refusal;
 mod stream;
 mod strict;
 mod tcp;
+mod throttle;
 pub(crate) mod tls;
 mod transport;
 

@@ -11,13 +11,14 @@ use std::{
     os::fd::AsRawFd,
     pin::Pin,
     sync::{
-        Arc,
+        Arc, OnceLock,
         atomic::{AtomicBool, AtomicU64, Ordering},
     },
     time::Duration,
 };
 
 use async_trait::async_trait;
+use edgeway_sdk::exchange::Speed;
 use http::HeaderValue;
 use pingora::protocols::{
     GetProxyDigest, GetSocketDigest, GetTimingDigest, Peek, Shutdown, SocketDigest, Ssl,
@@ -32,6 +33,7 @@ use super::{
     dated::Dated,
     inbound::{Framing, HeadLimits, Inbound},
     pace::Pace,
+    throttle::Throttle,
     transport::Transport,
 };
 
@@ -58,6 +60,10 @@ pub(crate) struct Connection {
     dated: Dated,
     /// Whether what is written goes out at once.
     prompt: AtomicBool,
+    /// How fast the response goes out, from the next write on; nothing for as fast as it can.
+    speed: OnceLock<Speed>,
+    /// Made of it.
+    throttle: Option<Box<Throttle>>,
     /// For those who want to know whether the client takes what is sent.
     taken: Option<Taken>,
     /// The last read has filled its buffer: `tokio` takes the socket for readable then.
@@ -127,6 +133,8 @@ impl Connection {
             least: 0,
             dated: Dated::default(),
             prompt: AtomicBool::new(false),
+            speed: OnceLock::new(),
+            throttle: None,
             taken: None,
             is_more_likely: false,
             sent: 0,
@@ -148,6 +156,8 @@ impl Connection {
         self.least = manners.least;
         self.dated.clear();
         *self.prompt.get_mut() = false;
+        self.speed.take();
+        self.throttle = None;
         self.clocks = None;
     }
 
@@ -195,6 +205,11 @@ impl Connection {
     /// from the client meanwhile.
     pub(crate) fn be_prompt(&self) {
         self.prompt.store(true, Ordering::Relaxed);
+    }
+
+    /// Has the response go out this fast. What was said first holds.
+    pub(crate) fn slow_down(&self, speed: Speed) {
+        self.speed.get_or_init(|| speed);
     }
 
     /// Has the next response of HTTP/1.1 say that it was made then.

@@ -1,6 +1,7 @@
 //! `Config -> Gateway`: the one function behind `check`, start and reload.
 
 mod acme;
+mod beside;
 mod cache;
 mod chain;
 mod listener_tls;
@@ -23,8 +24,8 @@ use http::Method;
 
 use self::{acme::Doors, cache::Caches, chain::Chains, target::Targets};
 use super::{
-    Admin, Chain, ConnectionLimits, Gateway, Link, ListenerSpec, RequestLimits, Rewriting, Route,
-    Target, Tasks, Trusted,
+    Admin, ConnectionLimits, Gateway, Link, ListenerSpec, Networks, RequestLimits, Rewriting,
+    Route, Target, Tasks,
 };
 use crate::{
     config::{
@@ -120,8 +121,8 @@ impl Compiler<'_> {
             .admin
             .as_ref()
             .and_then(|admin| listen_admin(admin, problems));
-        let mut chains = Chains::new(self);
-        let global = chains.links(&config.filters, problems);
+        let mut chains = Chains::new(self, config);
+        let global = chains.links(&config.filters, None, problems);
         let caches = Caches::new(self, &config.caches, problems);
         let mut targets = Targets::new(self, &clusters, caches);
         let listeners = self.listeners(&config.listeners, &mut targets, problems);
@@ -147,7 +148,7 @@ impl Compiler<'_> {
         let gateway = Gateway {
             threads: config.threads.map(std::num::NonZero::get),
             listeners,
-            trusted: Trusted::new(&config.trusted_proxies),
+            trusted: Networks::new(&config.trusted_proxies),
             requests: RequestLimits::from(&config.requests),
             connections: ConnectionLimits::from(&config.connections),
             upstream_keepalive: config.upstream_keepalive.get(),
@@ -222,35 +223,60 @@ fn routes(
 ) -> Vec<(usize, Match, Route)> {
     let mut routes = Vec::new();
     for (index, route) in config.routes.iter().enumerate() {
-        let own = chains.links(&route.value.filters, problems);
+        let matching = matching(route, problems);
+        let pattern = matching
+            .as_ref()
+            .map(ToString::to_string)
+            .unwrap_or_default();
+        let name = route
+            .value
+            .name
+            .as_ref()
+            .map_or(&pattern, |name| &name.value);
+        let own = chains.links(&route.value.filters, Some(name), problems);
         let chain = chain::join(global, own);
         if let Some(listener) = route.value.matching.listener() {
             listener_is_known(listener, &config.listeners, problems);
         }
-        let compiled = self::route(route, chain, targets, problems);
-        routes.extend(compiled.map(|(matching, route)| (index, matching, route)));
+        let (target, rewriting) = destination(route, matching.as_ref(), targets, problems);
+        if let (Some(matching), Some(target), Some(rewriting)) = (matching, target, rewriting) {
+            let compiled = Route {
+                name: name.as_str().into(),
+                pattern,
+                chain,
+                max_body: route.value.max_body.as_ref().map(|limit| limit.value.0),
+                rewriting,
+                target,
+            };
+            routes.push((index, matching, compiled));
+        }
     }
     names_differ(&config.routes, problems);
     routes
 }
 
-/// A route; none if something in it is wrong, which has been told then.
-fn route(
-    route: &At<config::Route>,
-    chain: Chain,
-    targets: &mut Targets<'_>,
-    problems: &mut Problems,
-) -> Option<(Match, Route)> {
-    let target = targets.of(route, problems);
-    let rewriting = rewriting::rewriting(route, target.as_ref(), problems);
-    let matching = route.value.matching.compile().map_err(|wrong| {
+/// What a route says about requests; none if that is wrong, which has been told then.
+fn matching(route: &At<config::Route>, problems: &mut Problems) -> Option<Match> {
+    let compiled = route.value.matching.compile();
+    let told = compiled.map_err(|wrong| {
         for error in wrong {
             problems.push(Diagnostic::error(error.value.to_string()).at(error.node));
         }
     });
-    let matching = matching.ok()?;
+    told.ok()
+}
+
+/// Where a route ends, and by which path; none of what is wrong, which has been told then.
+fn destination(
+    route: &At<config::Route>,
+    matching: Option<&Match>,
+    targets: &mut Targets<'_>,
+    problems: &mut Problems,
+) -> (Option<Target>, Option<Rewriting>) {
+    let target = targets.of(route, problems);
+    let rewriting = rewriting::rewriting(route, target.as_ref(), problems);
     if let Some(cache) = &route.value.cache
-        && !matching.allows(&Method::GET)
+        && matching.is_some_and(|matching| !matching.allows(&Method::GET))
     {
         let message =
             "`cache` has no effect on a route that is not for GET: nothing else is stored";
@@ -263,24 +289,7 @@ fn route(
             "`max_body` has no effect on a route without an upstream: nobody reads bodies there";
         problems.push(Diagnostic::error(message).at(limit));
     }
-    let pattern = matching.to_string();
-    let name = route
-        .value
-        .name
-        .as_ref()
-        .map_or(pattern.as_str(), |name| &name.value)
-        .into();
-    Some((
-        matching,
-        Route {
-            name,
-            pattern,
-            chain,
-            max_body: route.value.max_body.as_ref().map(|limit| limit.value.0),
-            rewriting: rewriting?,
-            target: target?,
-        },
-    ))
+    (target, rewriting)
 }
 
 fn listeners(
@@ -319,7 +328,7 @@ fn listeners(
             proxy_protocol: listener
                 .proxy_protocol
                 .as_ref()
-                .map_or_else(Trusted::default, |peers| Trusted::new(&peers.value)),
+                .map_or_else(Networks::default, |peers| Networks::new(&peers.value)),
         });
     }
     specs

@@ -5,6 +5,7 @@
 //! keeps it to its end. What must outlive a configuration is a resource.
 
 mod compile;
+mod condition;
 mod limits;
 mod live;
 mod route;
@@ -18,6 +19,7 @@ use ipnet::IpNet;
 
 pub(crate) use self::{
     compile::{Loaded, load},
+    condition::{Applies, Condition},
     limits::{ConnectionLimits, RequestLimits},
     live::{Live, Pinned},
     route::{
@@ -38,7 +40,7 @@ use crate::{
 pub(crate) struct Gateway {
     pub(crate) threads: Option<usize>,
     pub(crate) listeners: Vec<ListenerSpec>,
-    pub(crate) trusted: Trusted,
+    pub(crate) trusted: Networks,
     pub(crate) requests: RequestLimits,
     pub(crate) connections: ConnectionLimits,
     pub(crate) upstream_keepalive: usize,
@@ -93,7 +95,7 @@ pub(crate) struct ListenerSpec {
     /// Connections at once.
     pub(crate) max_connections: Option<usize>,
     /// Peers that say first for whom they connect.
-    pub(crate) proxy_protocol: Trusted,
+    pub(crate) proxy_protocol: Networks,
 }
 
 /// Where connections go that are passed on as they are.
@@ -125,13 +127,17 @@ impl TcpSpec {
     }
 }
 
-/// The proxies in front of us whose word counts.
+/// Networks that something is said of, such as the proxies in front of us whose word counts.
 #[derive(Clone, Debug, Default, PartialEq)]
-pub(crate) struct Trusted(Vec<IpNet>);
+pub(crate) struct Networks(Vec<IpNet>);
 
-impl Trusted {
+impl Networks {
     pub(crate) fn new(networks: &[Network]) -> Self {
         Self(networks.iter().map(|network| network.0).collect())
+    }
+
+    pub(crate) fn is_empty(&self) -> bool {
+        self.0.is_empty()
     }
 
     /// Whether this address is one of them.

@@ -7,11 +7,15 @@ use edgeway_sdk::{Filter, Template, template::Source};
 use http::{HeaderName, HeaderValue, StatusCode};
 use regex::Regex;
 
-use super::shaping::{Mirror, Split};
+use super::{
+    Applies,
+    shaping::{Mirror, Split},
+};
 use crate::{
     cache::plan::Plan,
     config::{Percent, scalar::SchemeName},
     route::Normalised,
+    telemetry::tally::Tally,
     upstream::{Cluster, balance::key::of_values},
 };
 
@@ -35,13 +39,32 @@ pub(crate) struct Chain(pub(crate) Box<[Link]>);
 /// One filter of a chain.
 #[derive(Clone)]
 pub(crate) struct Link {
+    /// What it is called: its own name, or that of its kind.
     pub(crate) name: Arc<str>,
     pub(crate) filter: Arc<dyn Filter>,
+    /// For which requests it is; nothing for all.
+    pub(crate) applies: Option<Arc<Applies>>,
+    /// Whether its refusals are only told, and the request goes on.
+    pub(crate) reports: bool,
+    pub(crate) tally: Arc<Tally>,
+}
+
+/// As tables show it: `waf (sometimes, report)`.
+impl fmt::Display for Link {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.name)?;
+        match (&self.applies, self.reports) {
+            (None, false) => Ok(()),
+            (Some(_), false) => f.write_str(" (sometimes)"),
+            (None, true) => f.write_str(" (report)"),
+            (Some(_), true) => f.write_str(" (sometimes, report)"),
+        }
+    }
 }
 
 impl fmt::Debug for Link {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(&self.name)
+        fmt::Display::fmt(self, f)
     }
 }
 

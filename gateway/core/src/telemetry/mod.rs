@@ -1,3 +1,4 @@
 //! What the process tells about itself.
 
 pub(crate) mod log;
+pub(crate) mod tally;

@@ -4,7 +4,7 @@ use std::{borrow::Cow, fmt, io::Write, str::FromStr, time::SystemTime};
 
 use edgeway_sdk::{
     Identity, Template,
-    exchange::Cached,
+    exchange::{Cached, Refusal},
     prelude::{Deserialize, Origin, Record, header},
     template::{Piece, Variable},
 };
@@ -90,7 +90,12 @@ pub(super) enum Field {
     Attempts,
     UpstreamMs,
     Filter,
+    /// Which of the filter's rules has refused the request, and whom or what it was about.
+    Rule,
+    Key,
     Reason,
+    /// The filters that would have refused it, were they not only to report.
+    Reported,
     Error,
     Origin,
     /// What the cache did.
@@ -109,7 +114,7 @@ pub(super) enum Field {
 }
 
 /// The names that a text may use beside those of every [`Template`].
-pub(super) const FIELDS: [&str; 16] = [
+pub(super) const FIELDS: [&str; 19] = [
     "time",
     "status",
     "bytes_received",
@@ -120,7 +125,10 @@ pub(super) const FIELDS: [&str; 16] = [
     "attempts",
     "upstream_ms",
     "filter",
+    "rule",
+    "key",
     "reason",
+    "reported",
     "error",
     "origin",
     "cache",
@@ -143,7 +151,10 @@ impl FromStr for Field {
             "attempts" => Self::Attempts,
             "upstream_ms" => Self::UpstreamMs,
             "filter" => Self::Filter,
+            "rule" => Self::Rule,
+            "key" => Self::Key,
             "reason" => Self::Reason,
+            "reported" => Self::Reported,
             "error" => Self::Error,
             "origin" => Self::Origin,
             "cache" => Self::Cache,
@@ -205,7 +216,13 @@ impl Entry<'_> {
         object.text("route", known(&exchange.route));
         object.text("subject", self.subject());
         object.text("filter", exchange.decided_by.as_deref());
+        let refusal = self.refusal();
+        object.text("rule", refusal.and_then(|refusal| refusal.rule.as_deref()));
+        object.text("key", refusal.and_then(|refusal| refusal.key.as_deref()));
         object.text("reason", exchange.reason.as_deref());
+        if self.reported().next().is_some() {
+            object.list("reported", self.reported(), write_reported);
+        }
         object.text("error", self.record.error);
         if request.headers.contains_key(header::REFERER) {
             object.string("referer", |line| self.write_referer(line, Place::Json));
@@ -304,7 +321,15 @@ impl Entry<'_> {
                 }
             }
             Field::Filter => text(line, exchange.decided_by.as_deref()),
+            Field::Rule => text(line, self.refusal().and_then(|known| known.rule.as_deref())),
+            Field::Key => text(line, self.refusal().and_then(|known| known.key.as_deref())),
             Field::Reason => text(line, exchange.reason.as_deref()),
+            Field::Reported => {
+                for (place, refusal) in self.reported().enumerate() {
+                    text(line, (place > 0).then_some(","));
+                    text(line, Some(&refusal.filter));
+                }
+            }
             Field::Error => text(line, record.error),
             Field::Origin => text(line, Some(origin(record.origin))),
             Field::Cache => text(line, self.cached().map(|cached| cached.outcome)),
@@ -317,6 +342,17 @@ impl Entry<'_> {
                 text(line, value.value(record).as_deref());
             }
         }
+    }
+
+    /// The refusal that the client was told.
+    fn refusal(&self) -> Option<&Refusal> {
+        let refusals = &self.record.exchange.refusals;
+        refusals.iter().rfind(|refusal| !refusal.reported)
+    }
+
+    fn reported(&self) -> impl Iterator<Item = &Refusal> {
+        let refusals = &self.record.exchange.refusals;
+        refusals.iter().filter(|refusal| refusal.reported)
     }
 
     /// Path and query as they were sent, or what else the request is about (`CONNECT`).
@@ -377,6 +413,27 @@ impl Object<'_> {
         }
     }
 
+    /// A list of objects.
+    fn list<T>(
+        &mut self,
+        key: &str,
+        items: impl Iterator<Item = T>,
+        write: impl Fn(&mut Object<'_>, T),
+    ) {
+        self.key(key);
+        self.0.push(b'[');
+        for (place, item) in items.enumerate() {
+            let before: &[u8] = if place == 0 { b"{" } else { b",{" };
+            self.0.extend_from_slice(before);
+            let begun = self.0.len();
+            write(&mut Object(self.0), item);
+            // Each key is written with a comma before it.
+            self.0.remove(begun);
+            self.0.push(b'}');
+        }
+        self.0.push(b']');
+    }
+
     /// A value whose text needs no escape.
     fn shown(&mut self, key: &str, value: impl fmt::Display) {
         self.string(key, |line| push(line, value));
@@ -386,6 +443,14 @@ impl Object<'_> {
         self.key(key);
         push(self.0, value);
     }
+}
+
+fn write_reported(object: &mut Object<'_>, refusal: &Refusal) {
+    object.text("filter", Some(&refusal.filter));
+    object.number("status", refusal.status.as_u16());
+    object.text("rule", refusal.rule.as_deref());
+    object.text("key", refusal.key.as_deref());
+    object.text("reason", refusal.reason.as_deref());
 }
 
 /// Milliseconds with three digits after the point.
@@ -552,6 +617,19 @@ mod tests {
             outcome: "bypass",
             reason: Some("rule"),
         });
+        let refusal = |filter: &str, reported| Refusal {
+            filter: filter.into(),
+            status: StatusCode::FORBIDDEN,
+            rule: Some("role".into()),
+            key: Some("ann".into()),
+            reason: None,
+            reported,
+        };
+        outcome.exchange.refusals = vec![
+            refusal("waf", true),
+            refusal("limit", true),
+            refusal("jwt", false),
+        ];
         let mut record = outcome.record();
         record.status = Some(StatusCode::ACCEPTED);
         record.bytes_received = 1;
@@ -563,6 +641,7 @@ mod tests {
             ("{duration_ms} {upstream_ms}", "1500.000 1250.000"),
             ("{upstream} {endpoint} {attempts}", "test test 1"),
             ("{filter} {reason} {error}", "jwt because cut"),
+            ("{rule} {key} {reported}", "role ann waf,limit"),
             ("{origin} {protocol}", "upstream HTTP/1.1"),
             ("{cache} {cache_reason}", "bypass rule"),
             ("{target} {query}", "/a?b=1&code=*** b=1&code=***"),

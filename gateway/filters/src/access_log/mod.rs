@@ -56,6 +56,11 @@ access_log:
       statuses: [200-399, 404]      # all if not given
 ";
 
+/// Whether the values of this query parameter are hidden in every access log.
+pub(crate) fn always_hides(name: &str) -> bool {
+    Secrets::new(&[]).contains(name.as_bytes())
+}
+
 /// `access_log: { format: combined, to: { file: /var/log/edgeway/access.log } }`
 #[derive(Deserialize)]
 pub(crate) struct Config {
@@ -148,6 +153,10 @@ fn resolved(path: PathBuf) -> PathBuf {
 
 #[async_trait]
 impl Filter for AccessLog {
+    fn refuses(&self) -> bool {
+        false
+    }
+
     fn log(&self, record: &Record<'_>) {
         if self.skip.iter().any(|skip| skip.fits(record)) {
             return;

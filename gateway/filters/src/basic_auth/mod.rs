@@ -6,6 +6,9 @@
 //! was right is remembered for a minute, so that a page with many parts costs one verification;
 //! never the password itself, but a keyed hash of it. A name that is not known costs as much as a
 //! wrong password, and is told the same.
+//!
+//! The files of users and groups are read again when they change. Who is no longer in them, or has another
+//! password, is out at once, remembered or not.
 
 mod remember;
 mod users;
@@ -34,16 +37,20 @@ use tokio::{
 
 use self::{
     remember::Remembered,
-    users::{Hash, Name, User, Users},
+    users::{Accounts, Name, User},
 };
-use crate::headers;
+use crate::{credentials::password::Hash, digest::Digest, headers};
 
 pub(crate) const DOC: &str = "\
 asks for a name and a password
 
 basic_auth:
-  users: { ann: env:ANN_HASH }          # argon2 or bcrypt; also written out, or as file:/path
+  users: { ann: env:ANN_HASH }          # argon2, bcrypt or SHA-crypt; also written out, or as file:/path.
+                                        # `edgeway hash-password` makes one
   users_file: users.htpasswd            # default: none; a line for each user: ann:$2y$...
+  groups_file: groups.htgroups          # default: none; a line for each group: staff: ann bob. The groups
+                                        # of a user are the claim `roles`, for `authorize` and others.
+                                        # Both files are read again when they change
   realm: restricted                     # what the browser shows
   header: X-Auth-User                   # default: none; tells the upstream the name
   strip: true                           # whether the password is kept from the upstream
@@ -55,6 +62,7 @@ pub(crate) struct Config {
     #[serde(default)]
     users: BTreeMap<Name, Hash>,
     users_file: Option<FilePath>,
+    groups_file: Option<FilePath>,
     #[serde(default)]
     realm: Realm,
     header: Option<Header>,
@@ -70,11 +78,12 @@ impl Config {
 
 /// Asks for a name and a password.
 pub(crate) struct BasicAuth {
-    users: Users,
+    accounts: Accounts,
     challenge: HeaderValue,
     header: Option<HeaderName>,
     strip: bool,
-    remembered: Remembered,
+    /// Of all filters of this kind together: what was right for a hash is right for it everywhere.
+    remembered: Arc<Remembered>,
     turns: Arc<Turns>,
     patience: Duration,
 }
@@ -83,16 +92,8 @@ pub(crate) struct BasicAuth {
 struct Turns(Arc<Semaphore>);
 
 pub(crate) fn build(config: Config, build: &mut Build<'_>) -> Result<BasicAuth, BuildError> {
-    let mut users = Users::new(config.users);
-    if let Some(path) = &config.users_file {
-        users
-            .add_file(&build.path(path))
-            .map_err(|error| BuildError::at("users_file", error))?;
-    }
-    if users.is_empty() {
-        return Err(BuildError::new("there is no user, nobody could get in")
-            .help("name some in `users` or `users_file`"));
-    }
+    let (users_file, groups_file) = (config.users_file.as_ref(), config.groups_file.as_ref());
+    let accounts = Accounts::new(config.users, users_file, groups_file, build)?;
     if let Some(Header(name)) = &config.header {
         headers::changeable(name, "header")?;
         // Reserved, it would be taken from every client before it is looked at.
@@ -103,11 +104,11 @@ pub(crate) fn build(config: Config, build: &mut Build<'_>) -> Result<BasicAuth, 
         build.reserve_header(name.clone());
     }
     Ok(BasicAuth {
-        users,
+        accounts,
         challenge: config.realm.challenge(),
         header: config.header.map(|Header(name)| name),
         strip: config.strip,
-        remembered: Remembered::new(),
+        remembered: build.resources().shared("all", Remembered::new),
         turns: build.resources().shared("all", Turns::new),
         patience: PATIENCE,
     })
@@ -124,17 +125,26 @@ impl Turns {
 impl Filter for BasicAuth {
     async fn request(&self, request: &mut Request<'_>) -> Result<Flow> {
         let Some(credentials) = Credentials::of(request.headers()) else {
-            return Ok(self.refuse("no name and password").into());
+            return Ok(self.refuse("no name and password").rule("missing").into());
         };
         match self.verify(credentials).await? {
             Verdict::Right(user) => {
                 self.admit(request, &user);
                 Ok(Flow::Continue)
             }
-            Verdict::Wrong => Ok(self.refuse("wrong name or password").into()),
+            Verdict::Wrong(known) => {
+                let reply = self.refuse("wrong name or password").rule("wrong");
+                // Who types a password in the place of the name must not find it in the log.
+                Ok(match known {
+                    Some(user) => reply.key(user.subject.to_string()),
+                    None => reply,
+                }
+                .into())
+            }
             Verdict::Busy => Ok(Reply::new(503)
                 .header(header::RETRY_AFTER, "1")
                 .because("too many passwords to verify")
+                .rule("busy")
                 .into()),
         }
     }
@@ -142,7 +152,8 @@ impl Filter for BasicAuth {
 
 enum Verdict {
     Right(Arc<User>),
-    Wrong,
+    /// With the user of that name, if there is one.
+    Wrong(Option<Arc<User>>),
     /// Nobody had time to find out.
     Busy,
 }
@@ -155,7 +166,8 @@ impl BasicAuth {
     }
 
     fn admit(&self, request: &mut Request<'_>, user: &User) {
-        request.values_mut().insert(user.identity.clone());
+        let identity = self.accounts.identity(user);
+        request.values_mut().insert(identity);
         if self.strip {
             request.remove_header(&header::AUTHORIZATION);
         }
@@ -166,7 +178,7 @@ impl BasicAuth {
 
     async fn verify(&self, credentials: Credentials) -> Result<Verdict> {
         let digest = self.remembered.digest(&credentials.text);
-        if let Some(user) = self.remembered.find(&digest, Instant::now()) {
+        if let Some(user) = self.remembered(&digest) {
             return Ok(Verdict::Right(user));
         }
         let turn = Arc::clone(&self.turns.0).acquire_owned();
@@ -175,24 +187,33 @@ impl BasicAuth {
         };
         let turn = turn.or_status(503)?;
         // The same password may have been verified while this request waited.
-        if let Some(user) = self.remembered.find(&digest, Instant::now()) {
+        if let Some(user) = self.remembered(&digest) {
             return Ok(Verdict::Right(user));
         }
-        let known = self.users.find(credentials.name()).cloned();
+        let known = self.accounts.find(credentials.name());
         // The same one each time for the same name: who guesses names would see a difference.
         let decoy = || {
             let name = self.remembered.digest(credentials.name());
-            self.users.decoy(remember::number(&name) as usize)
+            self.accounts.decoy(name.number() as usize)
         };
-        let user = known.clone().unwrap_or_else(decoy);
+        let Some(user) = known.clone().or_else(decoy) else {
+            return Ok(Verdict::Wrong(None));
+        };
         let right = verify(credentials, user, turn).await?;
-        match known.filter(|_| right) {
-            Some(user) => {
+        match known {
+            Some(user) if right => {
                 self.remembered.keep(digest, &user, Instant::now());
                 Ok(Verdict::Right(user))
             }
-            None => Ok(Verdict::Wrong),
+            known => Ok(Verdict::Wrong(known)),
         }
+    }
+
+    /// The user whose password was right a moment ago, unless they have another one by now or are gone.
+    fn remembered(&self, digest: &Digest) -> Option<Arc<User>> {
+        let known = self.remembered.find(digest, Instant::now())?;
+        let user = self.accounts.find(known.subject.as_bytes())?;
+        (user.hash == known.hash).then_some(user)
     }
 }
 

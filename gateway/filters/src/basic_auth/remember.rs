@@ -1,28 +1,21 @@
 //! Passwords that were right a moment ago.
 //!
-//! What is kept is a hash under a key that is random and dies with the filter, so that neither the
-//! table nor its timing tells anything of the password.
+//! What is kept is a keyed hash, so that neither the table nor its timing tells anything of the password.
 
 use std::{
     sync::Arc,
     time::{Duration, Instant},
 };
 
-use blake2::{
-    Blake2sMac256,
-    digest::{KeyInit, Mac},
-};
-
 use super::users::User;
-use crate::slots::Slots;
-
-/// A keyed hash of a name and a password.
-pub(super) type Digest = [u8; 32];
+use crate::{
+    digest::{Digest, Hasher},
+    slots::Slots,
+};
 
 pub(super) struct Remembered {
     slots: Slots<Entry>,
-    /// With its key, and nothing hashed yet.
-    hash: Blake2sMac256,
+    hasher: Hasher,
 }
 
 struct Entry {
@@ -35,21 +28,17 @@ impl Remembered {
     pub(super) fn new() -> Self {
         Self {
             slots: Slots::new(SLOTS),
-            hash: Blake2sMac256::new(&rand::random::<[u8; 32]>().into()),
+            hasher: Hasher::new(),
         }
     }
 
     pub(super) fn digest(&self, text: &[u8]) -> Digest {
-        self.hash
-            .clone()
-            .chain_update(text)
-            .finalize()
-            .into_bytes()
-            .into()
+        self.hasher.digest([text])
     }
 
+    /// The user as they were when the password was verified.
     pub(super) fn find(&self, digest: &Digest, now: Instant) -> Option<Arc<User>> {
-        let entry = self.slots.find(number(digest), |entry| {
+        let entry = self.slots.find(digest.number(), |entry| {
             entry.digest == *digest && now < entry.until
         })?;
         Some(Arc::clone(&entry.user))
@@ -61,14 +50,8 @@ impl Remembered {
             until: now + MEMORY,
             user: Arc::clone(user),
         };
-        self.slots.keep(number(&digest), Arc::new(entry));
+        self.slots.keep(digest.number(), Arc::new(entry));
     }
-}
-
-/// A number that belongs to what was hashed, and can't be foreseen.
-pub(super) fn number(digest: &Digest) -> u64 {
-    let [a, b, c, d, e, f, g, h, ..] = *digest;
-    u64::from_le_bytes([a, b, c, d, e, f, g, h])
 }
 
 const SLOTS: usize = 1_024;

@@ -1,88 +1,186 @@
-//! Who may come in, and the hashes of their passwords.
+//! Who may come in, with the hashes of their passwords, and the groups that they belong to.
 
-use std::{borrow::Cow, collections::BTreeMap, fmt, fs, path::Path, str::FromStr, sync::Arc};
-
-use argon2::{
-    Algorithm, Argon2, Params, Version,
-    password_hash::{PasswordVerifier, phc::PasswordHash},
+use std::{
+    borrow::Cow,
+    collections::{BTreeMap, HashMap},
+    sync::Arc,
 };
-use edgeway_sdk::{Identity, types};
+
+use edgeway_sdk::{Build, BuildError, Identity, types::FilePath};
 use http::HeaderValue;
 use serde::Deserialize;
+use serde_json::{Map, Value};
 
-/// All users, by name.
+use crate::{
+    credentials::password::Hash,
+    watched::{self, Content, Watched, Wrong},
+};
+
+/// All users, and their groups.
+pub(super) struct Accounts {
+    written: Users,
+    file: Option<Arc<Watched<Users>>>,
+    groups: Option<Arc<Watched<Groups>>>,
+}
+
+impl Accounts {
+    /// Reads the files, and has them watched.
+    pub(super) fn new(
+        users: BTreeMap<Name, Hash>,
+        users_file: Option<&FilePath>,
+        groups_file: Option<&FilePath>,
+        build: &mut Build<'_>,
+    ) -> Result<Self, BuildError> {
+        let mut open = |path| Watched::open("users_file", path, build);
+        let accounts = Self {
+            written: Users::new(users),
+            file: users_file.map(&mut open).transpose()?,
+            groups: groups_file
+                .map(|path| Watched::open("groups_file", path, build))
+                .transpose()?,
+        };
+        accounts.check()?;
+        Ok(accounts)
+    }
+
+    fn check(&self) -> Result<(), BuildError> {
+        let file = self.file.as_ref().map(|file| file.current());
+        let users = file.as_ref().map_or(&[][..], |file| &*file.content.0);
+        if self.written.0.is_empty() && users.is_empty() {
+            return Err(BuildError::new("there is no user, nobody could get in")
+                .help("name some in `users` or `users_file`"));
+        }
+        let twice = users
+            .iter()
+            .find(|user| self.written.find(user.name()).is_some());
+        match twice {
+            Some(user) => {
+                let message = format!("there is a user `{}` in `users` already", user.subject);
+                Err(BuildError::at("users_file", message))
+            }
+            None => Ok(()),
+        }
+    }
+
+    /// The user of this name. Those of the configuration go before those of the file.
+    pub(super) fn find(&self, name: &[u8]) -> Option<Arc<User>> {
+        let written = self.written.find(name).cloned();
+        written.or_else(|| self.file.as_ref()?.current().content.find(name).cloned())
+    }
+
+    /// Any user, to have something to verify where there is nobody of the name; the same one for the same
+    /// number. None if the file has lost its last one.
+    pub(super) fn decoy(&self, number: usize) -> Option<Arc<User>> {
+        let file = self.file.as_ref().map(|file| file.current());
+        let users = file.as_ref().map_or(&[][..], |file| &*file.content.0);
+        let (written, count) = (&self.written.0, self.written.0.len() + users.len());
+        let place = number.checked_rem(count)?;
+        let user = written
+            .get(place)
+            .or_else(|| users.get(place - written.len()));
+        user.cloned()
+    }
+
+    /// This user as later filters see them, with the groups as the claim `roles`.
+    pub(super) fn identity(&self, user: &User) -> Identity {
+        let subject = Arc::clone(&user.subject);
+        let groups = self.groups.as_ref().map(|groups| groups.current());
+        let claims = groups
+            .as_ref()
+            .and_then(|groups| groups.content.0.get(&*user.subject));
+        match claims {
+            Some(claims) => Identity::with_claims(subject, Arc::clone(claims)),
+            None => Identity::new(subject),
+        }
+    }
+}
+
+/// Users in the order of their names.
 pub(super) struct Users(Vec<Arc<User>>);
 
 pub(super) struct User {
-    pub(super) identity: Identity,
+    pub(super) subject: Arc<str>,
     /// The name as the upstream is told it: UTF-8, byte by byte.
     pub(super) header: HeaderValue,
     pub(super) hash: Hash,
 }
 
 impl Users {
-    pub(super) fn new(users: BTreeMap<Name, Hash>) -> Self {
-        let users = users.into_iter().map(|(name, hash)| User::new(&name, hash));
+    fn new(users: BTreeMap<Name, Hash>) -> Self {
+        let users = users.into_iter().map(|(name, hash)| User::new(name, hash));
         Self(users.collect())
     }
 
-    /// Adds those of a file: a line `name:hash` for each; empty lines and those that begin with `#`
-    /// mean nothing.
-    pub(super) fn add_file(&mut self, path: &Path) -> Result<(), String> {
-        let shown = path.display();
-        let text =
-            fs::read_to_string(path).map_err(|error| format!("can't read `{shown}`: {error}"))?;
-        for (index, line) in text.lines().enumerate() {
-            let line = line.trim();
-            if line.is_empty() || line.starts_with('#') {
-                continue;
+    fn find(&self, name: &[u8]) -> Option<&Arc<User>> {
+        let place = self.0.binary_search_by(|user| user.name().cmp(name));
+        self.0.get(place.ok()?)
+    }
+}
+
+/// A line `name:hash` for each user.
+impl Content for Users {
+    fn parse(bytes: Vec<u8>) -> Result<Self, Wrong> {
+        let mut users = BTreeMap::new();
+        for (number, line) in watched::lines(&bytes)? {
+            let wrong = |what: &dyn std::fmt::Display| Wrong::line(number, what);
+            let (name, hash) = line
+                .split_once(':')
+                .ok_or_else(|| wrong(&"expected a name, a colon and a hash"))?;
+            let name = Name::try_from(Cow::Borrowed(name)).map_err(|error| wrong(&error))?;
+            let hash = hash.parse().map_err(|error: String| wrong(&error))?;
+            if users.contains_key(&name) {
+                return Err(wrong(&format!("there is a user `{}` already", name.0)));
             }
-            self.add_line(line)
-                .map_err(|error| format!("line {} of `{shown}`: {error}", index + 1))?;
+            users.insert(name, hash);
         }
-        Ok(())
-    }
-
-    fn add_line(&mut self, line: &str) -> Result<(), String> {
-        let (name, hash) = line
-            .split_once(':')
-            .ok_or("expected a name, a colon and a hash")?;
-        let name = Name::try_from(Cow::Borrowed(name))?;
-        let Err(place) = self.place(name.0.as_bytes()) else {
-            return Err(format!("there is a user `{}` already", name.0));
-        };
-        let user = User::new(&name, hash.parse()?);
-        self.0.insert(place, user);
-        Ok(())
-    }
-
-    pub(super) fn is_empty(&self) -> bool {
-        self.0.is_empty()
-    }
-
-    pub(super) fn find(&self, name: &[u8]) -> Option<&Arc<User>> {
-        self.0.get(self.place(name).ok()?)
-    }
-
-    /// Any user, to have something to verify where there is nobody.
-    pub(super) fn decoy(&self, number: usize) -> Arc<User> {
-        Arc::clone(&self.0[number % self.0.len()])
-    }
-
-    fn place(&self, name: &[u8]) -> Result<usize, usize> {
-        self.0
-            .binary_search_by(|user| user.identity.subject().as_bytes().cmp(name))
+        Ok(Self::new(users))
     }
 }
 
 impl User {
-    fn new(name: &Name, hash: Hash) -> Arc<Self> {
+    fn new(Name(name): Name, hash: Hash) -> Arc<Self> {
         Arc::new(Self {
-            identity: Identity::new(name.0.as_str()),
-            header: HeaderValue::from_bytes(name.0.as_bytes())
+            header: HeaderValue::from_bytes(name.as_bytes())
                 .expect("a name has no control characters"),
+            subject: name.into(),
             hash,
         })
+    }
+
+    fn name(&self) -> &[u8] {
+        self.subject.as_bytes()
+    }
+}
+
+/// What is known of each user that belongs to a group: `{"roles": ["staff", "admin"]}`.
+struct Groups(HashMap<Box<str>, Arc<Map<String, Value>>>);
+
+/// A line `group: user user` for each group, as Apache has it. A group may have several lines.
+impl Content for Groups {
+    fn parse(bytes: Vec<u8>) -> Result<Self, Wrong> {
+        let mut roles: HashMap<&str, Vec<Value>> = HashMap::new();
+        for (number, line) in watched::lines(&bytes)? {
+            let group = line
+                .split_once(':')
+                .map(|(group, users)| (group.trim(), users));
+            let Some((group, users)) = group.filter(|(group, _)| !group.is_empty()) else {
+                return Err(Wrong::line(
+                    number,
+                    "expected a group, a colon and names of users",
+                ));
+            };
+            for user in users.split_whitespace() {
+                let roles = roles.entry(user).or_default();
+                if !roles.iter().any(|role| role == group) {
+                    roles.push(group.into());
+                }
+            }
+        }
+        let claims = roles.into_iter().map(|(user, roles)| {
+            let claims = Map::from_iter([("roles".to_owned(), Value::Array(roles))]);
+            (user.into(), Arc::new(claims))
+        });
+        Ok(Self(claims.collect()))
     }
 }
 
@@ -103,77 +201,5 @@ impl TryFrom<Cow<'_, str>> for Name {
             );
         }
         Ok(Self(text.into_owned()))
-    }
-}
-
-/// The hash of a password, by argon2 or bcrypt. Does not show itself.
-#[derive(Deserialize)]
-#[serde(try_from = "Cow<'_, str>")]
-pub(super) enum Hash {
-    Argon2(Box<PasswordHash>),
-    Bcrypt(Box<str>),
-}
-
-impl Hash {
-    /// Whether the password is right. Slow by design. Of a password longer than 72 bytes, bcrypt
-    /// looks at no more than these.
-    pub(super) fn verify(&self, password: &[u8]) -> bool {
-        match self {
-            Self::Argon2(hash) => Argon2::default()
-                .verify_password(password, hash.as_ref())
-                .is_ok(),
-            Self::Bcrypt(hash) => bcrypt::verify(password, hash).unwrap_or(false),
-        }
-    }
-
-    fn argon2(text: &str) -> Option<Self> {
-        let hash = PasswordHash::new(text).ok()?;
-        Algorithm::try_from(hash.algorithm.as_str()).ok()?;
-        Params::try_from(&hash).ok()?;
-        if let Some(version) = hash.version {
-            Version::try_from(version).ok()?;
-        }
-        let complete = hash.hash.is_some() && hash.salt.as_ref()?.len() >= argon2::MIN_SALT_LEN;
-        complete.then(|| Self::Argon2(Box::new(hash)))
-    }
-
-    fn bcrypt(text: &str) -> Option<Self> {
-        let parts: bcrypt::HashParts = text.parse().ok()?;
-        let known = !text.starts_with("$2x$") && (4..=31).contains(&parts.get_cost());
-        known.then(|| Self::Bcrypt(text.into()))
-    }
-}
-
-impl TryFrom<Cow<'_, str>> for Hash {
-    type Error = String;
-
-    fn try_from(text: Cow<'_, str>) -> Result<Self, String> {
-        types::resolve(&text)?.parse()
-    }
-}
-
-impl FromStr for Hash {
-    type Err = String;
-
-    /// The text is not repeated in an error, as it may be a password.
-    fn from_str(text: &str) -> Result<Self, String> {
-        let hash = if text.starts_with("$argon2") {
-            Self::argon2(text).ok_or("this hash of argon2 is not complete")
-        } else if text.starts_with("$2") {
-            Self::bcrypt(text).ok_or("this hash of bcrypt is not complete, or of a broken kind")
-        } else if text.starts_with(['$', '{']) {
-            Err(
-                "this kind of hash is not known, only argon2 (`$argon2id$`) and bcrypt (`$2b$`) are",
-            )
-        } else {
-            Err("expected a hash of argon2 (`$argon2id$`) or bcrypt (`$2b$`), not a password")
-        };
-        hash.map_err(str::to_owned)
-    }
-}
-
-impl fmt::Debug for Hash {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str("***")
     }
 }

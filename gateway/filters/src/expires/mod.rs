@@ -92,6 +92,10 @@ struct Decided;
 
 #[async_trait]
 impl Filter for Expires {
+    fn refuses(&self) -> bool {
+        false
+    }
+
     fn response(&self, response: &mut Response<'_>) -> Result<()> {
         let is_read = matches!(response.request().method, Method::GET | Method::HEAD);
         if !is_read || response.exchange().values.get::<Decided>().is_some() {

@@ -1,5 +1,7 @@
 //! What the claims of a token must be.
 
+use std::time::Duration;
+
 use edgeway_sdk::{BuildError, values::claim};
 use serde_json::{Map, Value};
 
@@ -9,13 +11,13 @@ use super::{
 };
 
 /// The claims of a token.
-pub(super) type Claims = Map<String, Value>;
+pub(crate) type Claims = Map<String, Value>;
 
 /// Seconds since 1970, as tokens count them.
-pub(super) type Seconds = f64;
+pub(crate) type Seconds = f64;
 
 /// The rules that the claims of a verified token must obey.
-pub(super) struct Rules {
+pub(crate) struct Rules {
     require_exp: bool,
     leeway: Seconds,
     issuers: Option<Vec<String>>,
@@ -30,24 +32,55 @@ struct Required {
     values: Vec<Value>,
 }
 
+/// Whom a token must be from and for, and who it speaks of.
+pub(crate) struct Parties {
+    /// If none is given, `iss` is not looked at.
+    pub(crate) issuer: Option<OneOrMany<String>>,
+    /// If none is given, `aud` is not looked at.
+    pub(crate) audience: Option<OneOrMany<String>>,
+    /// The claims that may name the caller; the first one that has a name does.
+    pub(crate) subject: OneOrMany<String>,
+}
+
 impl Rules {
     pub(super) fn new(config: &mut Config) -> Result<Self, BuildError> {
         let issuer = config.issuer.take();
         // An issuer's keys may sign for others too, so what they sign must name the issuer.
         let own = |oidc: &Oidc| OneOrMany(vec![oidc.issuer.clone()]);
-        let issuer = issuer.or_else(|| config.oidc.as_ref().map(own));
+        let parties = Parties {
+            issuer: issuer.or_else(|| config.oidc.as_ref().map(own)),
+            audience: config.audience.take(),
+            subject: OneOrMany(std::mem::take(&mut config.subject.0)),
+        };
         Ok(Self {
             require_exp: config.require_exp,
-            leeway: config.leeway.0.as_secs_f64(),
-            issuers: some("issuer", issuer)?,
-            audiences: some("audience", config.audience.take())?,
             required: required(config)?,
-            subject: std::mem::take(&mut config.subject.0),
+            ..Self::of(parties, config.leeway.0)?
         })
     }
 
+    /// Rules about times and parties alone. A token must expire, and clocks may differ by `leeway`.
+    pub(crate) fn of(parties: Parties, leeway: Duration) -> Result<Self, BuildError> {
+        Ok(Self {
+            require_exp: true,
+            leeway: leeway.as_secs_f64(),
+            issuers: some("issuer", parties.issuer)?,
+            audiences: some("audience", parties.audience)?,
+            required: Vec::new(),
+            subject: parties.subject.0,
+        })
+    }
+
+    /// The rules for tokens that need not expire.
+    pub(crate) fn forever(self) -> Self {
+        Self {
+            require_exp: false,
+            ..self
+        }
+    }
+
     /// Checks the claims of a token whose signature was verified, and tells until when it is valid.
-    pub(super) fn check(&self, claims: &Claims, now: Seconds) -> Result<Seconds, Refusal> {
+    pub(crate) fn check(&self, claims: &Claims, now: Seconds) -> Result<Seconds, Refusal> {
         let expires = self.expiry(claims)?;
         if now >= expires {
             return Err(Refusal::Expired);
@@ -64,13 +97,9 @@ impl Rules {
     }
 
     /// The name of the caller, empty if the token does not tell.
-    pub(super) fn subject(&self, claims: &Claims) -> String {
-        let named = self.subject.iter().find_map(|path| claim(claims, path));
-        match named {
-            Some(Value::String(name)) => name.clone(),
-            Some(Value::Number(number)) => number.to_string(),
-            _ => String::new(),
-        }
+    pub(crate) fn subject(&self, claims: &Claims) -> String {
+        let mut names = self.subject.iter().filter_map(|path| claim(claims, path));
+        names.find_map(name).unwrap_or_default()
     }
 
     fn expiry(&self, claims: &Claims) -> Result<Seconds, Refusal> {
@@ -157,6 +186,15 @@ fn required(config: &mut Config) -> Result<Vec<Required>, BuildError> {
             Ok(Required { path, values })
         })
         .collect()
+}
+
+/// The name that a claim is; one that is empty names nobody.
+fn name(claim: &Value) -> Option<String> {
+    match claim {
+        Value::String(name) if !name.trim().is_empty() => Some(name.clone()),
+        Value::Number(number) => Some(number.to_string()),
+        _ => None,
+    }
 }
 
 /// A time of the token. One that is no time is refused, whatever it says.

@@ -4,7 +4,6 @@ use std::{collections::BTreeMap, fmt, marker::PhantomData, time::Duration};
 
 use edgeway_sdk::{BuildError, Period, Secret, Size, types::FilePath};
 use jsonwebtoken::Algorithm;
-use reqwest::Url;
 use serde::{
     Deserialize, Deserializer,
     de::{self, IntoDeserializer, SeqAccess, Visitor},
@@ -150,23 +149,8 @@ pub(super) enum OnUnavailable {
     Allow,
 }
 
-/// A URL that a document can be fetched from.
-pub(super) fn url(key: &str, text: &str) -> Result<Url, BuildError> {
-    let wrong = |what: &str| BuildError::at(key, format!("`{text}` {what}"));
-    let url = Url::parse(text).map_err(|error| wrong(&format!("is not a URL: {error}")))?;
-    if !url.username().is_empty() || url.password().is_some() {
-        // Not quoted: it holds a password.
-        let message = "a URL with a user name or password in it would end up in logs";
-        return Err(BuildError::at(key, message));
-    }
-    if !matches!(url.scheme(), "http" | "https") || url.host().is_none() {
-        return Err(wrong("is neither an `https` nor an `http` URL"));
-    }
-    Ok(url)
-}
-
 /// A period that something can be repeated in, or waited for.
-pub(super) fn lasting(key: &str, period: Period) -> Result<Duration, BuildError> {
+pub(crate) fn lasting(key: &str, period: Period) -> Result<Duration, BuildError> {
     if period.0.is_zero() {
         return Err(BuildError::at(key, "expected a period longer than nothing"));
     }
@@ -175,7 +159,7 @@ pub(super) fn lasting(key: &str, period: Period) -> Result<Duration, BuildError>
 
 /// One value, or a list of values: `issuer: a` and `issuer: [a, b]`.
 #[derive(Debug)]
-pub(super) struct OneOrMany<T>(pub(super) Vec<T>);
+pub(crate) struct OneOrMany<T>(pub(crate) Vec<T>);
 
 impl<'de, T: Deserialize<'de>> Deserialize<'de> for OneOrMany<T> {
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {

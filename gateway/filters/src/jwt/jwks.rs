@@ -5,18 +5,19 @@ use jsonwebtoken::Algorithm;
 use serde::Deserialize;
 use serde_json::Value;
 
-use super::{document::Publication, keys::Key};
+use super::keys::Key;
+use crate::document::Publication;
 
 /// The keys of a set that tokens may be verified with.
-pub(super) struct KeySet {
-    pub(super) keys: Vec<Key>,
+pub(crate) struct KeySet {
+    pub(crate) keys: Vec<Key>,
     skipped: Vec<String>,
 }
 
 impl KeySet {
     /// Reads a key set. Keys that are of no use are left out: issuers publish new kinds of keys
     /// beside the known ones.
-    pub(super) fn parse(text: &[u8]) -> Result<Self, String> {
+    pub(crate) fn parse(text: &[u8]) -> Result<Self, String> {
         #[derive(Deserialize)]
         struct Written {
             keys: Vec<Value>,
@@ -38,7 +39,7 @@ impl KeySet {
     }
 
     /// Which keys were left out and why, if any were.
-    pub(super) fn skipped_text(&self) -> Option<String> {
+    pub(crate) fn skipped_text(&self) -> Option<String> {
         (!self.skipped.is_empty()).then(|| self.skipped.join("; "))
     }
 }

@@ -8,15 +8,11 @@ use std::{sync::Arc, time::Duration};
 
 use jsonwebtoken::{Algorithm, AlgorithmFamily, DecodingKey, crypto};
 
-use super::{
-    document::{Document, Edition},
-    jwks::KeySet,
-    refusal::Refusal,
-    token::Token,
-};
+use super::{jwks::KeySet, refusal::Refusal, token::Token};
+use crate::document::{Document, Edition};
 
 /// A key, with all that it may verify.
-pub(super) struct Key {
+pub(crate) struct Key {
     id: Option<String>,
     algorithms: Vec<Algorithm>,
     material: DecodingKey,
@@ -24,13 +20,13 @@ pub(super) struct Key {
 
 impl Key {
     /// A secret that the issuer and we share.
-    pub(super) fn secret(bytes: &[u8]) -> Self {
+    pub(crate) fn secret(bytes: &[u8]) -> Self {
         let material = DecodingKey::from_secret(bytes);
         Self::new(material, AlgorithmFamily::Hmac.algorithms())
     }
 
     /// An RSA key of this modulus and exponent, big end first.
-    pub(super) fn rsa(modulus: &[u8], exponent: &[u8]) -> Result<Self, String> {
+    pub(crate) fn rsa(modulus: &[u8], exponent: &[u8]) -> Result<Self, String> {
         let first = modulus.iter().position(|byte| *byte != 0);
         let modulus = first.and_then(|first| modulus.get(first..)).unwrap_or(&[]);
         let spare = modulus
@@ -47,7 +43,7 @@ impl Key {
     }
 
     /// A point on the curve of `ES256` or `ES384`.
-    pub(super) fn ec(algorithm: Algorithm, x: &[u8], y: &[u8]) -> Result<Self, String> {
+    pub(crate) fn ec(algorithm: Algorithm, x: &[u8], y: &[u8]) -> Result<Self, String> {
         let size = match algorithm {
             Algorithm::ES256 => 32,
             Algorithm::ES384 => 48,
@@ -61,7 +57,7 @@ impl Key {
     }
 
     /// An Ed25519 key.
-    pub(super) fn ed25519(x: &[u8]) -> Result<Self, String> {
+    pub(crate) fn ed25519(x: &[u8]) -> Result<Self, String> {
         if x.len() != 32 {
             return Err("an Ed25519 key that has not 32 bytes".to_owned());
         }
@@ -78,13 +74,13 @@ impl Key {
     }
 
     /// The key with the name that tokens call it by.
-    pub(super) fn named(mut self, id: Option<String>) -> Self {
+    pub(crate) fn named(mut self, id: Option<String>) -> Self {
         self.id = id;
         self
     }
 
     /// The key, for this algorithm only.
-    pub(super) fn only(mut self, algorithm: Algorithm) -> Result<Self, String> {
+    pub(crate) fn only(mut self, algorithm: Algorithm) -> Result<Self, String> {
         self.algorithms.retain(|known| *known == algorithm);
         if self.algorithms.is_empty() {
             return Err(format!("a key that `{algorithm:?}` can't be used with"));
@@ -93,7 +89,7 @@ impl Key {
     }
 
     /// Whether one of these algorithms can use the key.
-    pub(super) fn serves(&self, algorithms: &[Algorithm]) -> bool {
+    pub(crate) fn serves(&self, algorithms: &[Algorithm]) -> bool {
         self.algorithms
             .iter()
             .any(|known| algorithms.contains(known))
@@ -119,18 +115,18 @@ impl Key {
 }
 
 /// All keys of a filter: those it was configured with, and those that an issuer publishes.
-pub(super) struct Keys {
-    pub(super) own: Vec<Key>,
-    pub(super) published: Option<Published>,
+pub(crate) struct Keys {
+    pub(crate) own: Vec<Key>,
+    pub(crate) published: Option<Published>,
 }
 
 /// The key set of an issuer, fetched in the background.
-pub(super) struct Published {
-    pub(super) set: Arc<Document<KeySet>>,
+pub(crate) struct Published {
+    pub(crate) set: Arc<Document<KeySet>>,
     /// How often an unknown key id may cause a fetch.
-    pub(super) refetch_interval: Duration,
+    pub(crate) refetch_interval: Duration,
     /// How long a request may wait for that.
-    pub(super) timeout: Duration,
+    pub(crate) timeout: Duration,
 }
 
 /// What the keys at hand say of a token.
@@ -145,7 +141,7 @@ enum Verdict {
 
 impl Keys {
     /// The edition of the published keys: 0 while there are none.
-    pub(super) fn edition(&self) -> u64 {
+    pub(crate) fn edition(&self) -> u64 {
         let published = self.published.as_ref();
         published.map_or(0, |published| published.set.number())
     }
@@ -154,7 +150,7 @@ impl Keys {
     ///
     /// A token with a key id that nobody knows has the key set fetched once more, for a new key may
     /// be in use since a moment; it waits for that.
-    pub(super) async fn verify(&self, token: &Token<'_>) -> Result<u64, Refusal> {
+    pub(crate) async fn verify(&self, token: &Token<'_>) -> Result<u64, Refusal> {
         let mut verdict = self.judge(token);
         if let (Verdict::UnknownKey, Some(published)) = (&verdict, &self.published) {
             let patience = published.timeout;
@@ -168,7 +164,7 @@ impl Keys {
             Verdict::Signed(edition) => Ok(edition),
             Verdict::Forged => Err(Refusal::invalid("no key verifies the signature")),
             Verdict::UnknownKey => Err(Refusal::invalid("the key id is unknown")),
-            Verdict::NoKeys => Err(Refusal::Unavailable("no keys were fetched yet")),
+            Verdict::NoKeys => Err(Refusal::Unavailable("no keys were fetched yet".into())),
         }
     }
 

@@ -28,7 +28,6 @@ use serde_json::Value;
 
 use self::{
     claims::{Claims, Rules, Seconds},
-    forward::Forward,
     keys::Keys,
     places::Places,
     refusal::{Challenge, Refusal},
@@ -36,26 +35,28 @@ use self::{
     revocation::Revocations,
     token::Token,
 };
+use crate::forward::{self, Forward};
 
-mod claims;
+pub(crate) mod claims;
 mod config;
-mod document;
-mod forward;
-mod json;
-mod jwks;
-mod keys;
+pub(crate) mod jwks;
+pub(crate) mod keys;
 mod pem;
 mod places;
-mod refusal;
+pub(crate) mod refusal;
 mod remember;
 mod revocation;
 mod sources;
-mod token;
+pub(crate) mod token;
 
 #[cfg(test)]
 mod tests;
 
-pub(crate) use config::Config;
+pub(crate) use self::{
+    config::{Config, OneOrMany, lasting},
+    places::bearer,
+    sources::published,
+};
 
 /// What `edgeway filters` shows.
 pub(crate) const DOC: &str = "\
@@ -97,7 +98,7 @@ jwt:
   # the claim b within a; a list has each of its values, and `scope` each of its words.
   require: {}                     # { role: admin, scope: [read, write] }
 
-  # Who is calling, for other filters (the first claim that there is) and for upstreams. Nobody
+  # Who is calling, for other filters (the first claim that has a name) and for upstreams. Nobody
   # else can set these headers. Lists are joined by commas, objects are JSON, text is UTF-8; a token
   # with control characters, outer spaces or commas within a list's values there is not valid.
   subject: [sub, username]
@@ -148,7 +149,7 @@ pub(crate) fn build(mut config: Config, build: &mut Build<'_>) -> Result<Jwt, Bu
         remembered: Remembered::new(config.remember)?,
         challenge: Challenge::new(&config.realm)?,
         rules: Rules::new(&mut config)?,
-        forward: Forward::new(config.forward, &places, build)?,
+        forward: Forward::new(config.forward, |name| places.are_in(name), build)?,
         places,
         algorithms: config.algorithms,
     })
@@ -175,7 +176,7 @@ impl Jwt {
     async fn decide(&self, request: &mut Request<'_>, now: Seconds) -> Flow {
         match self.identify(request, now).await {
             Ok(Some(verified)) => self.introduce(&verified, request),
-            Ok(None) => self.forward.clear(request),
+            Ok(None) => {}
             Err(refusal) => return self.challenge.reply(refusal).into(),
         }
         Flow::Continue
@@ -218,7 +219,7 @@ impl Jwt {
         let verified = Verified {
             expires: self.rules.check(&claims, now)?,
             id: token_id(&claims),
-            headers: self.forward.headers(&claims)?,
+            headers: self.forward.headers(&claims).map_err(Refusal::invalid)?,
             identity: Identity::with_claims(self.rules.subject(&claims), Arc::new(claims)),
             keys,
             token: text,

@@ -72,7 +72,7 @@ impl Places {
 }
 
 /// What follows `Bearer` (RFC 6750, 2.1). Another scheme is no token, and not ours to judge.
-fn bearer(headers: &HeaderMap) -> Result<Option<&str>, Refusal> {
+pub(crate) fn bearer(headers: &HeaderMap) -> Result<Option<&str>, Refusal> {
     let mut values = headers.get_all(AUTHORIZATION).iter();
     let Some(value) = values.next() else {
         return Ok(None);

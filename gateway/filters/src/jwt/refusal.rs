@@ -10,8 +10,8 @@ use http::{
 
 /// Why a request does not pass. The texts are for the operator: they name claims of the token, never
 /// the token nor a key.
-#[derive(Debug, PartialEq, Eq)]
-pub(super) enum Refusal {
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) enum Refusal {
     /// There is no token: 401.
     Missing,
     /// There are several tokens where one may be: 400.
@@ -23,19 +23,19 @@ pub(super) enum Refusal {
     /// The token is valid, but not for this: 403.
     Insufficient(String),
     /// We can't tell, for now: 503.
-    Unavailable(&'static str),
+    Unavailable(Cow<'static, str>),
 }
 
 impl Refusal {
     /// A token that is not one of ours.
-    pub(super) fn invalid(reason: impl Into<Cow<'static, str>>) -> Self {
+    pub(crate) fn invalid(reason: impl Into<Cow<'static, str>>) -> Self {
         Self::Invalid(reason.into())
     }
 }
 
 /// Makes replies as RFC 6750, section 3, wants them. All that could help to forge a token is left
 /// out of them: only the holder of an authentic token learns that it has expired.
-pub(super) struct Challenge {
+pub(crate) struct Challenge {
     missing: HeaderValue,
     ambiguous: HeaderValue,
     invalid: HeaderValue,
@@ -45,7 +45,7 @@ pub(super) struct Challenge {
 
 impl Challenge {
     /// Challenges for this realm.
-    pub(super) fn new(realm: &str) -> Result<Self, BuildError> {
+    pub(crate) fn new(realm: &str) -> Result<Self, BuildError> {
         let quotable = |c: char| matches!(c, ' '..='~') && c != '"' && c != '\\';
         if !realm.chars().all(quotable) {
             let message = "expected printable ASCII characters other than `\"` and `\\`";
@@ -68,21 +68,30 @@ impl Challenge {
     }
 
     /// The reply to a request that does not pass.
-    pub(super) fn reply(&self, refusal: Refusal) -> Reply {
+    pub(crate) fn reply(&self, refusal: Refusal) -> Reply {
         let challenge = |status, header: &HeaderValue| {
             Reply::new(status).header(WWW_AUTHENTICATE, header.clone())
         };
         match refusal {
-            Refusal::Missing => challenge(401, &self.missing).because("no token"),
-            Refusal::Ambiguous => {
-                challenge(400, &self.ambiguous).because("several `Authorization` headers")
-            }
-            Refusal::Invalid(reason) => challenge(401, &self.invalid).because(reason),
-            Refusal::Expired => challenge(401, &self.expired).because("the token has expired"),
-            Refusal::Insufficient(reason) => challenge(403, &self.insufficient).because(reason),
+            Refusal::Missing => challenge(401, &self.missing)
+                .because("no token")
+                .rule("missing"),
+            Refusal::Ambiguous => challenge(400, &self.ambiguous)
+                .because("several headers with a token")
+                .rule("ambiguous"),
+            Refusal::Invalid(reason) => challenge(401, &self.invalid)
+                .because(reason)
+                .rule("invalid"),
+            Refusal::Expired => challenge(401, &self.expired)
+                .because("the token has expired")
+                .rule("expired"),
+            Refusal::Insufficient(reason) => challenge(403, &self.insufficient)
+                .because(reason)
+                .rule("insufficient"),
             Refusal::Unavailable(reason) => Reply::new(503)
                 .header(RETRY_AFTER, HeaderValue::from_static("5"))
-                .because(reason),
+                .because(reason)
+                .rule("unavailable"),
         }
     }
 }

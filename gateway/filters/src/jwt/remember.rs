@@ -8,8 +8,8 @@ use std::sync::Arc;
 use ahash::RandomState;
 use edgeway_sdk::{BuildError, Identity};
 
-use super::{claims::Seconds, forward::Headers};
-use crate::slots::Slots;
+use super::claims::Seconds;
+use crate::{forward::Headers, slots::Slots};
 
 /// A token that has passed all checks that do not change with time, but expiry.
 pub(super) struct Verified {

@@ -10,9 +10,12 @@ use serde::Deserialize;
 
 use super::{
     config::{self, OnUnavailable},
-    document::{Document, Publication, Source},
     refusal::Refusal,
     sources::pace,
+};
+use crate::{
+    client,
+    document::{Document, Publication, Source},
 };
 
 /// The ids of revoked tokens.
@@ -44,7 +47,7 @@ impl Revocations {
         config: &config::Revocations,
         build: &mut Build<'_>,
     ) -> Result<Self, BuildError> {
-        let source = Source::Url(config::url("revocations.url", &config.url)?);
+        let source = Source::Url(client::url("revocations.url", &config.url)?);
         let pace = pace("revocations", config.interval, config.timeout)?;
         let name = source.to_string();
         let list = build.resources().shared(&name, || Document::new(source));
@@ -68,7 +71,7 @@ impl Revocations {
             None => match self.on_unavailable {
                 OnUnavailable::Allow => Ok(()),
                 OnUnavailable::Refuse => Err(Refusal::Unavailable(
-                    "no list of revoked tokens was fetched yet",
+                    "no list of revoked tokens was fetched yet".into(),
                 )),
             },
         }

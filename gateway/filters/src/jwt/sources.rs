@@ -1,6 +1,6 @@
 //! Where the keys of a filter come from: secrets, files, key sets at URLs.
 
-use std::{fs, path::Path, sync::Arc};
+use std::{fs, path::Path, sync::Arc, time::Duration};
 
 use base64::{
     Engine as _, alphabet,
@@ -8,14 +8,16 @@ use base64::{
 };
 use edgeway_sdk::{Build, BuildError, Period, Secret};
 use jsonwebtoken::{Algorithm, AlgorithmFamily};
-use reqwest::Url;
 
 use super::{
     config::{self, Config},
-    document::{Document, Pace, Publication as _, Source},
     jwks::KeySet,
     keys::{Key, Keys, Published},
     pem,
+};
+use crate::{
+    client,
+    document::{self, Document, Pace, Publication as _, Source},
 };
 
 /// Reads the keys of a filter, and has the published ones fetched in the background.
@@ -32,40 +34,46 @@ pub(super) fn keys(config: &Config, build: &mut Build<'_>) -> Result<Keys, Build
     if let Some(file) = &config.jwks_file {
         own.extend(key_set(&build.path(file), &config.algorithms, build)?);
     }
-    let published = published(config, build)?;
+    let published = fetched(config, build)?;
     Ok(Keys { own, published })
 }
 
-fn published(config: &Config, build: &mut Build<'_>) -> Result<Option<Published>, BuildError> {
+fn fetched(config: &Config, build: &mut Build<'_>) -> Result<Option<Published>, BuildError> {
     let (key, source, pace, refetch_interval) = if let Some(jwks) = &config.jwks {
-        let source = Source::Url(config::url("jwks.url", &jwks.url)?);
+        let source = Source::Url(client::url("jwks.url", &jwks.url)?);
         let pace = pace("jwks", jwks.interval, jwks.timeout)?;
         let refetch = config::lasting("jwks.refetch_interval", jwks.refetch_interval)?;
         ("jwks.url", source, pace, refetch)
     } else if let Some(oidc) = &config.oidc {
-        let source = issuer(&oidc.issuer)?;
+        let source = issuer("oidc.issuer", &oidc.issuer)?;
         let pace = pace("oidc", oidc.interval, oidc.timeout)?;
         let refetch = config::lasting("oidc.refetch_interval", oidc.refetch_interval)?;
         ("oidc.issuer", source, pace, refetch)
     } else {
         return Ok(None);
     };
-    warn_of_clear_text(key, &source, build);
-    let set = shared(source, build);
+    client::warn_of_clear_text(key, source.url(), "keys that are fetched", build);
+    Ok(Some(published(source, pace, refetch_interval, build)))
+}
+
+/// The keys at this place, fetched in the background from now on: once, for all filters that use them.
+pub(crate) fn published(
+    source: Source,
+    pace: Pace,
+    refetch_interval: Duration,
+    build: &mut Build<'_>,
+) -> Published {
+    let name = match &source {
+        Source::Url(url) => url.to_string(),
+        Source::Issuer(issuer, _) | Source::Metadata(issuer, _) => format!("issuer {issuer}"),
+    };
+    let set = build.resources().shared(&name, || Document::new(source));
     build.background(Arc::clone(&set).keep(pace));
-    Ok(Some(Published {
+    Published {
         set,
         refetch_interval,
         timeout: pace.timeout,
-    }))
-}
-
-fn shared(source: Source, build: &Build<'_>) -> Arc<Document<KeySet>> {
-    let name = match &source {
-        Source::Url(url) => url.to_string(),
-        Source::Issuer(issuer, _) => format!("issuer {issuer}"),
-    };
-    build.resources().shared(&name, || Document::new(source))
+    }
 }
 
 pub(super) fn pace(key: &str, interval: Period, timeout: Period) -> Result<Pace, BuildError> {
@@ -75,31 +83,10 @@ pub(super) fn pace(key: &str, interval: Period, timeout: Period) -> Result<Pace,
     })
 }
 
-fn issuer(text: &str) -> Result<Source, BuildError> {
-    config::url("oidc.issuer", text)?;
-    let place = format!(
-        "{}/.well-known/openid-configuration",
-        text.trim_end_matches('/')
-    );
-    Ok(Source::Issuer(
-        text.to_owned(),
-        config::url("oidc.issuer", &place)?,
-    ))
-}
-
-fn warn_of_clear_text(key: &str, source: &Source, build: &mut Build<'_>) {
-    let (Source::Url(url) | Source::Issuer(_, url)) = source;
-    if url.scheme() == "http" && !is_loopback(url) {
-        let message = "keys that are fetched without TLS can be replaced on the way";
-        build.warn(BuildError::at(key, message).help("use `https`"));
-    }
-}
-
-fn is_loopback(url: &Url) -> bool {
-    let host = url.host_str().unwrap_or_default();
-    let host = host.trim_start_matches('[').trim_end_matches(']');
-    let address: Option<std::net::IpAddr> = host.parse().ok();
-    host == "localhost" || address.is_some_and(|address| address.is_loopback())
+fn issuer(key: &str, text: &str) -> Result<Source, BuildError> {
+    client::url(key, text)?;
+    let place = client::url(key, &document::well_known(text))?;
+    Ok(Source::Issuer(text.to_owned(), place))
 }
 
 /// Refuses keys that no algorithm uses, and algorithms that no key serves.

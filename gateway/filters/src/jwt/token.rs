@@ -4,25 +4,26 @@ use base64::{Engine as _, prelude::BASE64_URL_SAFE_NO_PAD};
 use jsonwebtoken::Algorithm;
 use serde_json::{Map, Value};
 
-use super::{json, refusal::Refusal};
+use super::refusal::Refusal;
+use crate::json;
 
 /// A token whose header is read. Nothing in it is to be believed before a key has verified it.
 ///
 /// Of the header only `alg` and `kid` are used: an attacker writes the header, so keys that it
 /// carries or points to (`jwk`, `jku`, `x5c`, `x5u`) mean nothing, and `typ` and `cty` decide
 /// nothing.
-pub(super) struct Token<'a> {
-    pub(super) algorithm: Algorithm,
-    pub(super) key_id: Option<String>,
+pub(crate) struct Token<'a> {
+    pub(crate) algorithm: Algorithm,
+    pub(crate) key_id: Option<String>,
     /// What was signed.
-    pub(super) message: &'a str,
-    pub(super) signature: &'a str,
+    pub(crate) message: &'a str,
+    pub(crate) signature: &'a str,
     payload: &'a str,
 }
 
 impl<'a> Token<'a> {
     /// Reads the header, if it names one of these algorithms.
-    pub(super) fn read(text: &'a str, algorithms: &[Algorithm]) -> Result<Self, Refusal> {
+    pub(crate) fn read(text: &'a str, algorithms: &[Algorithm]) -> Result<Self, Refusal> {
         let (message, signature) = text.rsplit_once('.').ok_or_else(misshapen)?;
         let (header, payload) = message.split_once('.').ok_or_else(misshapen)?;
         if payload.contains('.') {
@@ -43,7 +44,7 @@ impl<'a> Token<'a> {
     }
 
     /// The claims. To be read after the signature was verified.
-    pub(super) fn claims(&self) -> Result<Map<String, Value>, Refusal> {
+    pub(crate) fn claims(&self) -> Result<Map<String, Value>, Refusal> {
         object(self.payload, "payload")
     }
 }

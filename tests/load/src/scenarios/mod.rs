@@ -3,6 +3,7 @@
 mod balance;
 mod cache;
 mod idle;
+mod limit;
 mod proxy_jwt;
 mod surge;
 mod tls;
@@ -63,6 +64,11 @@ const ALL: &[Kind] = &[
         name: "idle",
         title: "Ten thousand connections that wait for their next request",
         prepare: idle::prepare,
+    },
+    Kind {
+        name: "limit",
+        title: "A limit of requests for each client, and a million clients",
+        prepare: limit::prepare,
     },
     Kind {
         name: "tls",

@@ -3,6 +3,7 @@
 use std::collections::HashSet;
 
 use super::failure::{Error, Failure};
+use super::located::BESIDE;
 use crate::config::diagnostic::{Diagnostic, counted, nearest, one_of, suggestion};
 use crate::config::document::{Document, Kind, NodeId, Scalar, Style, Value};
 
@@ -65,9 +66,15 @@ pub(super) fn not_one_key(document: &Document, entries: &[(NodeId, NodeId)]) -> 
         "expected one name, found a map with {}",
         counted(entries.len(), "key")
     );
+    let keys = entries.iter().filter_map(|(key, _)| document.text(*key));
+    let mut meant = keys.filter_map(|key| Some((key, nearest(key, &BESIDE)?)));
+    let misspelt = || {
+        let (key, meant) = meant.next_back()?;
+        Some(format!("did you mean `{meant}` by `{key}`?"))
+    };
     Error::Form {
         message,
-        help: indented(document, entries),
+        help: indented(document, entries).or_else(misspelt),
     }
 }
 

@@ -35,13 +35,19 @@ pub(crate) struct NodeRef {
     pub(super) bare: bool,
 }
 
-/// A choice by name: `word`, or `word: value`, as filters are written.
+/// A choice by name: `word`, or `word: value`, as filters are written. Beside it may stand what is said of
+/// any of them.
 #[derive(Clone, Debug)]
 pub(crate) struct Named {
     pub(crate) name: At<String>,
     /// What is configured; nothing after a bare word.
     pub(crate) value: NodeRef,
+    /// What stands beside it, in the order of [`BESIDE`].
+    pub(crate) beside: [Option<NodeRef>; BESIDE.len()],
 }
+
+/// Keys that may stand beside any name.
+pub(crate) const BESIDE: [&str; 4] = ["when", "unless", "mode", "name"];
 
 /// A map in the order of the file, with the places of its keys.
 #[derive(Clone, Debug)]
@@ -198,9 +204,15 @@ impl<'de> Deserialize<'de> for Named {
             }
 
             fn visit_seq<A: SeqAccess<'de>>(self, mut parts: A) -> Result<Named, A::Error> {
+                let (name, value) = (next(&mut parts)?, next(&mut parts)?);
+                let mut beside = [None; BESIDE.len()];
+                for place in &mut beside {
+                    *place = next(&mut parts)?;
+                }
                 Ok(Named {
-                    name: next(&mut parts)?,
-                    value: next(&mut parts)?,
+                    name,
+                    value,
+                    beside,
                 })
             }
         }

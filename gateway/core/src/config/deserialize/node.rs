@@ -8,7 +8,7 @@ use serde::de::{
 use serde::forward_to_deserialize_any;
 
 use super::failure::Error;
-use super::located::{self, NodeRef};
+use super::located::{self, BESIDE, NodeRef};
 use super::stand_in::StandIn;
 use super::{Reading, complaint};
 use crate::config::document::{Kind, NodeId, Scalar, Value};
@@ -160,17 +160,31 @@ impl<'r, 'd> NodeDeserializer<'r, 'd> {
     }
 
     fn named<V: Visitor<'d>>(self, visitor: V) -> Result<V::Value, Error> {
+        let document = self.reading.document;
+        let mut beside = [Part::Nothing; BESIDE.len()];
         let (name, value) = match self.shape() {
             Shape::Scalar(_) => (self.at.node, NodeRef::nothing_after(self.at.node)),
-            Shape::Mapping(&[(name, value)]) => (name, value.into()),
             Shape::Mapping(entries) => {
-                return self.refuse(complaint::not_one_key(self.reading.document, entries));
+                let mut own = entries.to_vec();
+                own.retain(|(key, value)| {
+                    let text = document.text(*key);
+                    let place = BESIDE.iter().position(|known| text == Some(known));
+                    if let Some(place) = place {
+                        beside[place] = Part::Node(self.child(*value));
+                    }
+                    place.is_none()
+                });
+                let &[(name, value)] = &*own else {
+                    return self.refuse(complaint::not_one_key(document, &own));
+                };
+                (name, value.into())
             }
             Shape::Nothing => return self.refuse(mismatch(Unexpected::Unit, &visitor)),
             Shape::Sequence(_) => return self.refuse(mismatch(Unexpected::Seq, &visitor)),
         };
-        let parts = [self.child(name), Self::new(self.reading, value)];
-        self.noted(visitor.visit_seq(Parts(parts.into_iter().map(Part::Node))))
+        let own = [self.child(name), Self::new(self.reading, value)];
+        let parts = own.into_iter().map(Part::Node).chain(beside);
+        self.noted(visitor.visit_seq(Parts(parts)))
     }
 }
 
@@ -435,6 +449,7 @@ struct Parts<I>(I);
 
 #[derive(Clone, Copy)]
 enum Part<'r, 'd> {
+    Nothing,
     Number(u32),
     Node(NodeDeserializer<'r, 'd>),
 }
@@ -448,6 +463,7 @@ impl<'r, 'd: 'r, I: Iterator<Item = Part<'r, 'd>>> SeqAccess<'d> for Parts<I> {
     ) -> Result<Option<T::Value>, Error> {
         match self.0.next() {
             None => Ok(None),
+            Some(Part::Nothing) => seed.deserialize(().into_deserializer()).map(Some),
             Some(Part::Number(number)) => seed.deserialize(number.into_deserializer()).map(Some),
             Some(Part::Node(node)) => node.read(seed).map(Some),
         }

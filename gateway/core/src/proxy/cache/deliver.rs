@@ -32,7 +32,10 @@ use pingora::{
     },
 };
 use pingora_proxy::Session;
-use tokio::sync::oneshot;
+use tokio::{
+    sync::oneshot,
+    time::{Instant, sleep},
+};
 
 use super::{
     Ctx,
@@ -41,7 +44,7 @@ use super::{
 };
 use crate::{
     cache::{head::Head, memory::Reader, policy::range::Span, storage::Hit},
-    proxy::{body::Pieces, client},
+    proxy::{body::Pieces, client, pacing::Pacing},
 };
 
 /// What of the body a client gets.
@@ -99,6 +102,7 @@ pub(in crate::proxy) fn begin(session: &mut Session, head: &ResponseHeader, ctx:
         session: mem::replace(&mut session.downstream_session, standin),
         reader,
         sent,
+        pacing: ctx.pacing.take(),
     };
     let head = Box::new(head.clone());
     // Ends with the client, or with what it reads.
@@ -135,6 +139,8 @@ struct Delivery {
     reader: Reader<Head>,
     /// Bytes of the body that were written.
     sent: Arc<AtomicUsize>,
+    /// How fast it goes, if filters have said so.
+    pacing: Option<Pacing>,
 }
 
 impl Delivery {
@@ -167,8 +173,11 @@ impl Delivery {
 
     async fn send(&mut self, data: Bytes, last: bool) -> Result<()> {
         let http2 = self.session.is_http2();
-        for (piece, last) in Pieces::of(data, last, http2) {
+        for (piece, last) in Pieces::of(data, last, http2).paced(self.pacing.as_ref()) {
             let length = piece.len();
+            if let Some(pacing) = &mut self.pacing {
+                sleep(pacing.pause(length, Instant::now())).await;
+            }
             self.session.write_response_body(piece, last).await?;
             self.sent.fetch_add(length, Ordering::Relaxed);
         }

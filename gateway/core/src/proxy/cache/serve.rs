@@ -3,7 +3,7 @@
 use std::{mem, sync::Arc, time::SystemTime};
 
 use bytes::Bytes;
-use edgeway_sdk::{Origin, Reply};
+use edgeway_sdk::Origin;
 use http::{
     HeaderMap, StatusCode, Version,
     header::{CONTENT_ENCODING, CONTENT_LENGTH, CONTENT_TYPE, TRANSFER_ENCODING},
@@ -11,6 +11,7 @@ use http::{
 };
 use pingora::{Error, ErrorType, Result, http::ResponseHeader};
 use pingora_proxy::Session;
+use tokio::time::{Instant, sleep};
 
 use super::{Ctx, Served, fetch, tell};
 use crate::{
@@ -24,7 +25,7 @@ use crate::{
     },
     proxy::{
         body::{self, Pieces, has_no_body},
-        chain,
+        chain, pacing,
     },
 };
 
@@ -68,9 +69,10 @@ pub(super) async fn serve(
     let mut head = ResponseHeader::from(parts);
     phrase(&mut head, stored)?;
     ctx.origin = Origin::Cache;
-    if let Err(error) = chain::up(&mut head, session.req_header(), ctx) {
-        return Err(ctx.refuse(Reply::from(error)));
+    if let Err(reply) = chain::up(&mut head, session.req_header(), ctx) {
+        return Err(ctx.refuse(*reply));
     }
+    pacing::begin(session, ctx);
     if body::is_edited(ctx) {
         // All of it, whatever was asked for, as in `answer::range`.
         body::reframe(&mut head)?;
@@ -233,12 +235,17 @@ async fn write(
 /// Sends a piece, as the filters want it.
 async fn send(session: &mut Session, ctx: &mut Ctx, mut data: Bytes, last: bool) -> Result<()> {
     if body::is_edited(ctx) {
-        data = body::edit(&mut ctx.exchange.response_edits, data, last)
-            .map_err(|error| ctx.refuse(Reply::from(error)))?;
+        let mut reported = Vec::new();
+        let edited = body::edit(&mut ctx.exchange.response_edits, data, last, &mut reported);
+        let edited = chain::edited(ctx, reported, edited);
+        data = edited.map_err(|reply| ctx.refuse(*reply))?;
     }
     if last || !data.is_empty() {
         let http2 = session.as_downstream().is_http2();
-        for (piece, last) in Pieces::of(data, last, http2) {
+        for (piece, last) in Pieces::of(data, last, http2).paced(ctx.pacing.as_ref()) {
+            if let Some(pacing) = &mut ctx.pacing {
+                sleep(pacing.pause(piece.len(), Instant::now())).await;
+            }
             session.write_response_body(Some(piece), last).await?;
         }
     }

@@ -6,9 +6,9 @@ use bytes::Bytes;
 use http::header::EXPECT;
 use pingora::{Result, http::ResponseHeader, protocols::http::HttpTask};
 use pingora_proxy::Session;
-use tokio::time::timeout;
+use tokio::time::{Instant, sleep, timeout};
 
-use crate::proxy::body::Pieces;
+use crate::proxy::{body::Pieces, pacing::Pacing};
 
 /// The most that is read of a body that nobody wants, before the client is told to stop.
 const WORTH_DRAINING: u64 = 64 * 1024;
@@ -22,11 +22,15 @@ pub(super) async fn write(
     session: &mut Session,
     head: ResponseHeader,
     body: Option<Bytes>,
+    mut pacing: Option<&mut Pacing>,
 ) -> Result<()> {
     let head = HttpTask::Header(Box::new(head), body.is_none());
     session.write_response_tasks(vec![head]).await?;
     if let Some(body) = body {
-        for (piece, last) in Pieces::of(body, true, true) {
+        for (piece, last) in Pieces::of(body, true, true).paced(pacing.as_deref()) {
+            if let Some(pacing) = &mut pacing {
+                sleep(pacing.pause(piece.len(), Instant::now())).await;
+            }
             session.write_response_body(Some(piece), last).await?;
         }
     }

@@ -23,6 +23,7 @@ use super::{
     call::Call,
     doors,
     edit::word,
+    filters::{filters, metrics},
     problem::{Problem, json},
     write::{Writing, write},
 };
@@ -58,6 +59,8 @@ pub(super) fn calls(live: Live, listeners: Arc<Listeners>, stopping: ShutdownWat
         .route("/", get(index))
         .route("/healthz", get(healthz))
         .route("/listeners", get(doors::listeners))
+        .route("/filters", get(filters))
+        .route("/metrics", get(metrics))
         .route("/upstreams", get(upstreams))
         .route("/upstreams/{upstream}", get(upstream))
         .route("/upstreams/{upstream}/endpoints", post(add))
@@ -88,13 +91,19 @@ async fn index(call: Call<()>) -> Answer {
 }
 
 /// What `GET /` tells.
-const CALLS: [(&str, &str, &str); 12] = [
+const CALLS: [(&str, &str, &str); 14] = [
     ("GET", "/healthz", "tells whether the gateway serves"),
     (
         "GET",
         "/listeners",
         "shows all listeners: connections, and until when certificates are valid",
     ),
+    (
+        "GET",
+        "/filters",
+        "shows what filters have refused, and why",
+    ),
+    ("GET", "/metrics", "shows counts as Prometheus reads them"),
     (
         "GET",
         "/upstreams",

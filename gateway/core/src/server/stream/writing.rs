@@ -11,7 +11,7 @@ use std::{
 use tokio::io::AsyncWrite;
 
 use super::{Connection, Taken, too_slow};
-use crate::server::refusal;
+use crate::server::{refusal, throttle::Throttle};
 
 /// More than this is sent at once.
 const GATHERED: usize = 16 * 1024;
@@ -30,6 +30,9 @@ impl Connection {
                 usize::try_from(sent - before).unwrap_or(usize::MAX)
             }
         };
+        if let Some(throttle) = &mut self.throttle {
+            throttle.sent(written);
+        }
         if let Some(Taken(bytes)) = &self.taken {
             bytes.fetch_add(sent as u64, Ordering::Relaxed);
         }
@@ -59,6 +62,16 @@ impl Connection {
         }
     }
 
+    /// How many of so many bytes may go out now.
+    fn poll_room(&mut self, cx: &mut Context<'_>, wanted: usize) -> Poll<usize> {
+        let Some(speed) = self.speed.get() else {
+            return Poll::Ready(wanted);
+        };
+        let throttle = &mut self.throttle;
+        let throttle = throttle.get_or_insert_with(|| Box::new(Throttle::new(*speed)));
+        throttle.poll_room(cx, wanted)
+    }
+
     /// Keeps a piece until it is sent.
     fn gather(&mut self, piece: &[u8]) {
         if self.pending.capacity() == 0 {
@@ -80,7 +93,9 @@ impl Connection {
     /// Sends all that is pending. TLS may keep some of what it was given until it is flushed.
     pub(super) fn poll_send(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
         while !self.pending.is_empty() {
-            let sent = Pin::new(&mut self.transport).poll_write(cx, &self.pending);
+            let room = ready!(self.poll_room(cx, self.pending.len()));
+            let next = self.pending.get(..room).unwrap_or_default();
+            let sent = Pin::new(&mut self.transport).poll_write(cx, next);
             let sent = ready!(self.poll_sent(cx, sent))?;
             if sent == 0 {
                 return Poll::Ready(Err(io::ErrorKind::WriteZero.into()));
@@ -115,7 +130,8 @@ impl AsyncWrite for Connection {
             }
             return this.gathered(cx, data);
         }
-        if *this.prompt.get_mut() {
+        let slow = this.speed.get().is_some();
+        if *this.prompt.get_mut() || slow && this.pending.len() + data.len() > GATHERED {
             // Nothing is left for later, when nobody may be there to send it.
             ready!(this.poll_send(cx))?;
         } else if this.pending.len() + data.len() <= GATHERED {
@@ -123,6 +139,8 @@ impl AsyncWrite for Connection {
             return this.gathered(cx, data);
         }
         if this.pending.is_empty() {
+            let room = ready!(this.poll_room(cx, data.len()));
+            let data = data.get(..room).unwrap_or_default();
             let sent = Pin::new(&mut this.transport).poll_write(cx, data);
             return this.poll_sent(cx, sent);
         }

@@ -13,7 +13,7 @@ use serde_json::{Map, Value};
 
 /// The object that this text is. Refuses a name that stands twice, at any depth, and (as `serde_json`
 /// does) text that is not UTF-8, nesting deeper than 128 and anything after the object.
-pub(super) fn object(text: &[u8]) -> Result<Map<String, Value>, serde_json::Error> {
+pub(crate) fn object(text: &[u8]) -> Result<Map<String, Value>, serde_json::Error> {
     match serde_json::from_slice(text)? {
         Strict(Value::Object(object)) => Ok(object),
         Strict(_) => Err(de::Error::custom("not an object")),

@@ -1,24 +1,30 @@
 //! Claims as request headers, for upstreams to decide by.
 
-use std::collections::{BTreeMap, HashSet};
+use std::{
+    collections::{BTreeMap, HashSet},
+    sync::Arc,
+};
 
 use edgeway_sdk::{Build, BuildError, Request, message::is_framing, values::claim};
 use http::{HeaderName, HeaderValue, header::HOST};
-use serde_json::Value;
+use serde_json::{Map, Value};
 
-use super::{claims::Claims, places::Places, refusal::Refusal};
+/// Which claim goes into which header. Clones are the same.
+#[derive(Clone, Default)]
+pub(crate) struct Forward(Arc<[(String, HeaderName)]>);
 
-/// Which claim goes into which header.
-pub(super) struct Forward(Vec<(String, HeaderName)>);
+/// What is known of a caller.
+type Claims = Map<String, Value>;
 
 /// The headers for one token; a claim that the token lacks has no value.
-pub(super) type Headers = Box<[(HeaderName, Option<HeaderValue>)]>;
+pub(crate) type Headers = Box<[(HeaderName, Option<HeaderValue>)]>;
 
 impl Forward {
-    /// Reserves the headers: clients can't send them on any route.
-    pub(super) fn new(
+    /// Reserves the headers: clients can't send them on any route. Those that `holds_credentials`
+    /// are refused.
+    pub(crate) fn new(
         wanted: BTreeMap<String, String>,
-        places: &Places,
+        holds_credentials: impl Fn(&HeaderName) -> bool,
         build: &mut Build<'_>,
     ) -> Result<Self, BuildError> {
         let mut seen = HashSet::new();
@@ -32,7 +38,7 @@ impl Forward {
                 return Err(wrong("is set by the gateway alone"));
             }
             // Reserved, it would be taken from every client before it is looked at.
-            if places.are_in(&name) {
+            if holds_credentials(&name) {
                 return Err(wrong("is where tokens stand"));
             }
             if !seen.insert(name.clone()) {
@@ -41,27 +47,20 @@ impl Forward {
             build.reserve_header(name.clone());
             headers.push((claim, name));
         }
-        Ok(Self(headers))
+        Ok(Self(headers.into()))
     }
 
-    /// The headers for these claims. Refuses claims that upstreams could take for others.
-    pub(super) fn headers(&self, claims: &Claims) -> Result<Headers, Refusal> {
+    /// The headers for these claims. The error names a claim that upstreams could take for another.
+    pub(crate) fn headers(&self, claims: &Claims) -> Result<Headers, String> {
         let headers = self.0.iter();
         headers
             .map(|(path, name)| Ok((name.clone(), header(claims, path)?)))
             .collect()
     }
-
-    /// Removes what the client sent under these names.
-    pub(super) fn clear(&self, request: &mut Request<'_>) {
-        for (_, name) in &self.0 {
-            request.remove_header(name);
-        }
-    }
 }
 
 /// Gives the request these headers instead of what the client sent under their names.
-pub(super) fn apply(headers: &Headers, request: &mut Request<'_>) {
+pub(crate) fn apply(headers: &Headers, request: &mut Request<'_>) {
     for (name, value) in headers {
         match value {
             Some(value) => request.set_header(name.clone(), value.clone()),
@@ -70,8 +69,8 @@ pub(super) fn apply(headers: &Headers, request: &mut Request<'_>) {
     }
 }
 
-fn header(claims: &Claims, path: &str) -> Result<Option<HeaderValue>, Refusal> {
-    let wrong = |what: &str| Refusal::invalid(format!("the claim `{path}` {what}"));
+fn header(claims: &Claims, path: &str) -> Result<Option<HeaderValue>, String> {
+    let wrong = |what: &str| format!("the claim `{path}` {what}");
     let Some(value) = claim(claims, path).filter(|value| !value.is_null()) else {
         return Ok(None);
     };

@@ -5,7 +5,6 @@
 //! however many filters and configurations use it, it is fetched once per interval.
 
 use std::{
-    error::Error as _,
     fmt,
     sync::{Arc, Mutex, PoisonError},
     time::Duration,
@@ -13,15 +12,19 @@ use std::{
 
 use ahash::RandomState;
 use arc_swap::{ArcSwapOption, Guard};
-use reqwest::{Client, Url, header::ACCEPT, redirect};
+use bytes::Bytes;
+use http::{HeaderValue, Method, header::ACCEPT};
+use reqwest::Request;
 use serde::Deserialize;
 use tokio::{
     sync::{Notify, watch},
     time::{Instant, timeout},
 };
 
+use crate::client::{Client, Limits, Url};
+
 /// What a document must be to be of use.
-pub(super) trait Publication: Sized + Send + Sync + 'static {
+pub(crate) trait Publication: Sized + Send + Sync + 'static {
     /// What it is, for the log.
     const NAME: &'static str;
     /// More bytes than this are refused.
@@ -33,25 +36,27 @@ pub(super) trait Publication: Sized + Send + Sync + 'static {
 
 /// One content of a document. Editions are numbered from 1; a fetch that brings nothing new makes
 /// no edition.
-pub(super) struct Edition<T> {
-    pub(super) number: u64,
-    pub(super) content: T,
+pub(crate) struct Edition<T> {
+    pub(crate) number: u64,
+    pub(crate) content: T,
     hash: u64,
 }
 
 /// Where a document is.
 #[derive(Clone, Debug)]
-pub(super) enum Source {
+pub(crate) enum Source {
     /// Here.
     Url(Url),
     /// Where this issuer says (OpenID Connect Discovery, section 4).
     Issuer(String, Url),
+    /// What this issuer says of itself is the document.
+    Metadata(String, Url),
 }
 
 impl Source {
-    fn url(&self) -> &Url {
+    pub(crate) fn url(&self) -> &Url {
         match self {
-            Self::Url(url) | Self::Issuer(_, url) => url,
+            Self::Url(url) | Self::Issuer(_, url) | Self::Metadata(_, url) => url,
         }
     }
 }
@@ -64,16 +69,17 @@ impl fmt::Display for Source {
 
 /// How often a document is fetched.
 #[derive(Clone, Copy, Debug)]
-pub(super) struct Pace {
+pub(crate) struct Pace {
     /// From one fetch to the next.
-    pub(super) interval: Duration,
+    pub(crate) interval: Duration,
     /// How long a fetch may take.
-    pub(super) timeout: Duration,
+    pub(crate) timeout: Duration,
 }
 
 /// A document, of which the last good edition is known.
-pub(super) struct Document<T> {
+pub(crate) struct Document<T> {
     source: Source,
+    client: Client,
     current: ArcSwapOption<Edition<T>>,
     hasher: RandomState,
     /// Held while the document is fetched, so that it is fetched once for all.
@@ -86,7 +92,6 @@ pub(super) struct Document<T> {
 /// What is known of the fetches so far.
 #[derive(Default)]
 struct Turn {
-    client: Option<Client>,
     ended: Option<Instant>,
     failures: u32,
 }
@@ -99,8 +104,9 @@ struct Asked {
 }
 
 impl<T: Publication> Document<T> {
-    pub(super) fn new(source: Source) -> Self {
+    pub(crate) fn new(source: Source) -> Self {
         Self {
+            client: Client::new(source.url()),
             source,
             current: ArcSwapOption::empty(),
             hasher: RandomState::new(),
@@ -112,17 +118,17 @@ impl<T: Publication> Document<T> {
     }
 
     /// The last good edition, if there ever was one. Takes no lock.
-    pub(super) fn current(&self) -> Guard<Option<Arc<Edition<T>>>> {
+    pub(crate) fn current(&self) -> Guard<Option<Arc<Edition<T>>>> {
         self.current.load()
     }
 
     /// The number of the last good edition, 0 if there was none.
-    pub(super) fn number(&self) -> u64 {
+    pub(crate) fn number(&self) -> u64 {
         self.current().as_ref().map_or(0, |edition| edition.number)
     }
 
     /// Fetches the document now, then again and again: the task that runs in the background.
-    pub(super) async fn keep(self: Arc<Self>, pace: Pace) {
+    pub(crate) async fn keep(self: Arc<Self>, pace: Pace) {
         loop {
             let pause = self.fetch_when_due(pace).await;
             // Either the pause is over or a request has asked.
@@ -134,7 +140,7 @@ impl<T: Publication> Document<T> {
     ///
     /// Done at most once per `gap`, whoever asks: those who ask while it is under way wait for the
     /// same fetch, those who ask later have their answer already.
-    pub(super) async fn ask(&self, gap: Duration, patience: Duration) {
+    pub(crate) async fn ask(&self, gap: Duration, patience: Duration) {
         // Before asking, so that a quick answer is not missed.
         let mut answered = self.answered.subscribe();
         if self.is_worth_waiting(gap) {
@@ -163,9 +169,8 @@ impl<T: Publication> Document<T> {
         if !is_asked && !left.is_zero() {
             return left;
         }
-        let fetched = timeout(pace.timeout, self.fetch(&mut turn.client)).await;
-        let result = fetched.unwrap_or_else(|_| Err("no answer in time".to_owned()));
-        self.note(&mut turn, result.and_then(|text| self.publish(&text)));
+        let fetched = self.fetch(pace.timeout).await;
+        self.note(&mut turn, fetched.and_then(|text| self.publish(&text)));
         if is_asked {
             self.answer();
         }
@@ -183,17 +188,27 @@ impl<T: Publication> Document<T> {
         self.answered.send_replace(());
     }
 
-    async fn fetch(&self, client: &mut Option<Client>) -> Result<Vec<u8>, String> {
-        let client = match client {
-            Some(client) => client,
-            // Made late: checking a configuration must not load certificates.
-            none => none.insert(new_client(self.source.url())?),
+    /// The document; none if it is not there within `patience`.
+    async fn fetch(&self, patience: Duration) -> Result<Bytes, String> {
+        let limits = |largest| Limits {
+            timeout: patience,
+            largest,
         };
-        let url = match &self.source {
-            Source::Url(url) => url.clone(),
-            Source::Issuer(issuer, _) => discover(client, issuer, self.source.url()).await?,
+        let (issuer, url) = match &self.source {
+            Source::Url(url) => return get(&self.client, url.clone(), limits(T::LARGEST)).await,
+            Source::Issuer(issuer, url) | Source::Metadata(issuer, url) => (issuer, url.clone()),
         };
-        body(client, url, T::LARGEST).await
+        let began = Instant::now();
+        let text = get(&self.client, url, limits(LARGEST_METADATA)).await?;
+        let discovered = Discovered::read(&text, issuer)?;
+        if let Source::Metadata(..) = self.source {
+            return Ok(text);
+        }
+        let limits = Limits {
+            timeout: patience.saturating_sub(began.elapsed()),
+            largest: T::LARGEST,
+        };
+        get(&self.client, discovered.key_set()?, limits).await
     }
 
     /// Makes this the current edition, unless nothing has changed.
@@ -244,64 +259,50 @@ impl Turn {
     }
 }
 
-/// A document is where its URL says, so redirects are not followed; and what begins with TLS does
-/// not go on without. What has no TLS needs no certificates of authorities either: a system without
-/// any, such as a small container, would be refused by the platform's verifier.
-fn new_client(url: &Url) -> Result<Client, String> {
-    let client = Client::builder()
-        .redirect(redirect::Policy::none())
-        .user_agent("edgeway");
-    let client = match url.scheme() {
-        "https" => client.https_only(true),
-        _ => client.tls_certs_only([]),
-    };
-    client.build().map_err(|error| chain(&error))
+/// What an issuer says of itself.
+#[derive(Deserialize)]
+struct Discovered {
+    issuer: String,
+    jwks_uri: String,
 }
 
-/// The URL of the key set of this issuer.
-async fn discover(client: &Client, issuer: &str, url: &Url) -> Result<Url, String> {
-    #[derive(Deserialize)]
-    struct Discovered {
-        issuer: String,
-        jwks_uri: String,
-    }
-
-    let text = body(client, url.clone(), 1 << 20).await?;
-    let discovered: Discovered = serde_json::from_slice(&text)
-        .map_err(|error| format!("the issuer's configuration is not right: {error}"))?;
-    if discovered.issuer != issuer {
-        return Err(format!(
-            "the configuration is that of the issuer `{}`",
-            discovered.issuer
-        ));
-    }
-    Url::parse(&discovered.jwks_uri).map_err(|error| format!("`jwks_uri` is not a URL: {error}"))
-}
-
-async fn body(client: &Client, url: Url, largest: usize) -> Result<Vec<u8>, String> {
-    let request = client.get(url).header(ACCEPT, "application/json");
-    let mut response = request.send().await.map_err(|error| chain(&error))?;
-    if !response.status().is_success() {
-        return Err(format!("the answer is {}", response.status()));
-    }
-    let mut text = Vec::new();
-    while let Some(piece) = response.chunk().await.map_err(|error| chain(&error))? {
-        if text.len() + piece.len() > largest {
-            return Err(format!("the document is larger than {largest} bytes"));
+impl Discovered {
+    /// Reads it, if it is this issuer that speaks.
+    fn read(text: &[u8], issuer: &str) -> Result<Self, String> {
+        let discovered: Self = serde_json::from_slice(text)
+            .map_err(|error| format!("the issuer's configuration is not right: {error}"))?;
+        if discovered.issuer != issuer {
+            return Err(format!(
+                "the configuration is that of the issuer `{}`",
+                discovered.issuer
+            ));
         }
-        text.extend_from_slice(&piece);
+        Ok(discovered)
     }
-    Ok(text)
+
+    fn key_set(&self) -> Result<Url, String> {
+        Url::parse(&self.jwks_uri).map_err(|error| format!("`jwks_uri` is not a URL: {error}"))
+    }
 }
 
-/// The error with its causes: the outermost alone says no more than that something went wrong.
-fn chain(error: &reqwest::Error) -> String {
-    let mut text = error.to_string();
-    let mut cause = error.source();
-    while let Some(error) = cause {
-        text.push_str(": ");
-        text.push_str(&error.to_string());
-        cause = error.source();
-    }
-    text
+/// Where an issuer tells of itself.
+pub(crate) fn well_known(issuer: &str) -> String {
+    format!(
+        "{}/.well-known/openid-configuration",
+        issuer.trim_end_matches('/')
+    )
 }
+
+async fn get(client: &Client, url: Url, limits: Limits) -> Result<Bytes, String> {
+    let mut request = Request::new(Method::GET, url);
+    let json = HeaderValue::from_static("application/json");
+    request.headers_mut().insert(ACCEPT, json);
+    let answer = client.ask(request, limits).await?;
+    if !answer.status.is_success() {
+        return Err(format!("the answer is {}", answer.status));
+    }
+    Ok(answer.body)
+}
+
+/// In bytes. What issuers say of themselves are some KiB.
+const LARGEST_METADATA: usize = 1 << 20;

@@ -1,0 +1,180 @@
+//! The calls about filters: what they have refused.
+
+use std::{collections::HashSet, sync::Arc};
+
+use axum::{
+    extract::State,
+    response::{IntoResponse as _, Response},
+};
+use http::{StatusCode, header::CONTENT_TYPE};
+use serde::Serialize;
+
+use super::{
+    call::Call,
+    calls::{Answer, Desk},
+    metrics::{Metrics, Type},
+    problem::json,
+};
+use crate::{
+    snapshot::{Gateway, Link},
+    telemetry::tally::{Count, Recent, Tally},
+};
+
+#[derive(Serialize)]
+struct Filters {
+    filters: Vec<View>,
+}
+
+/// A filter of a chain.
+#[derive(Serialize)]
+struct View {
+    /// `*` for the filters of all routes.
+    route: Box<str>,
+    name: Box<str>,
+    mode: &'static str,
+    /// Whether it is for some requests only.
+    conditional: bool,
+    refused: u64,
+    reported: u64,
+    failed: u64,
+    rules: Vec<Rule>,
+    recent: Vec<Shown>,
+}
+
+#[derive(Serialize)]
+struct Rule {
+    rule: Box<str>,
+    refused: u64,
+    reported: u64,
+}
+
+/// A refusal that was not long ago.
+#[derive(Serialize)]
+struct Shown {
+    at_ms: u64,
+    request_id: Box<str>,
+    client: String,
+    route: Box<str>,
+    status: u16,
+    reported: bool,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    rule: Option<Box<str>>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    key: Option<Box<str>>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    reason: Option<Box<str>>,
+}
+
+pub(super) async fn filters(State(desk): State<Arc<Desk>>, call: Call<()>) -> Answer {
+    call.names()?;
+    let gateway = desk.gateway();
+    let filters = links(&gateway).map(View::of).collect();
+    Ok(json(StatusCode::OK, &Filters { filters }))
+}
+
+pub(super) async fn metrics(State(desk): State<Arc<Desk>>, call: Call<()>) -> Answer {
+    call.names()?;
+    let text = refusals(&desk.gateway());
+    let kind = "text/plain; version=0.0.4; charset=utf-8";
+    Ok(text_of(kind, text))
+}
+
+fn text_of(kind: &'static str, text: String) -> Response {
+    ([(CONTENT_TYPE, kind)], text).into_response()
+}
+
+/// What filters have refused, as Prometheus reads it.
+fn refusals(gateway: &Gateway) -> String {
+    let mut metrics = Metrics::default();
+    let refused = "Requests that a filter has refused (enforce), or would have (report).";
+    metrics.family("edgeway_filter_refusals_total", refused, Type::Counter);
+    for tally in tallies(gateway) {
+        for Count {
+            rule,
+            refused,
+            reported,
+        } in tally.counts()
+        {
+            for (mode, count) in [("enforce", refused), ("report", reported)] {
+                let labels = [
+                    ("route", &*tally.route),
+                    ("filter", &*tally.filter),
+                    ("rule", &*rule),
+                    ("mode", mode),
+                ];
+                metrics.sample(&labels, count);
+            }
+        }
+    }
+    let failed = "Requests for which a filter could not decide, and that were refused for that.";
+    metrics.family("edgeway_filter_failures_total", failed, Type::Counter);
+    for tally in tallies(gateway) {
+        let labels = [("route", &*tally.route), ("filter", &*tally.filter)];
+        metrics.sample(&labels, tally.failed());
+    }
+    metrics.finish()
+}
+
+/// The tallies of all filters that may refuse something, each once: routes that look the same share them.
+fn tallies(gateway: &Gateway) -> impl Iterator<Item = &Tally> {
+    let mut seen = HashSet::new();
+    links(gateway)
+        .filter(|link| link.filter.refuses())
+        .map(|link| &*link.tally)
+        .filter(move |tally| seen.insert(std::ptr::from_ref(*tally)))
+}
+
+/// Every filter of every chain once: those of all routes, then those of each.
+fn links(gateway: &Gateway) -> impl Iterator<Item = &Link> {
+    let global = &gateway.fallback.chain.0;
+    let own = gateway
+        .router
+        .routes()
+        .flat_map(|route| route.chain.0.iter().skip(global.len()));
+    global.iter().chain(own)
+}
+
+impl View {
+    fn of(link: &Link) -> Self {
+        let tally = &link.tally;
+        let counts = tally.counts();
+        Self {
+            route: tally.route.clone(),
+            name: tally.filter.clone(),
+            mode: if link.reports { "report" } else { "enforce" },
+            conditional: link.applies.is_some(),
+            refused: counts.iter().map(|count| count.refused).sum(),
+            reported: counts.iter().map(|count| count.reported).sum(),
+            failed: tally.failed(),
+            rules: counts.into_iter().map(Rule::from).collect(),
+            recent: tally.recent().into_iter().map(Shown::from).collect(),
+        }
+    }
+}
+
+impl From<Count> for Rule {
+    fn from(count: Count) -> Self {
+        Self {
+            rule: count.rule,
+            refused: count.refused,
+            reported: count.reported,
+        }
+    }
+}
+
+impl From<Recent> for Shown {
+    fn from(recent: Recent) -> Self {
+        let refusal = recent.refusal;
+        Self {
+            at_ms: recent.at,
+            request_id: recent.request_id,
+            client: recent.client.to_string(),
+            route: (*recent.route).into(),
+            status: refusal.status.as_u16(),
+            reported: refusal.reported,
+            rule: refusal.rule,
+            key: refusal.key,
+            reason: refusal.reason,
+        }
+    }
+}
