@@ -4,7 +4,7 @@
 //! `override: true`. Every header can be given another value, or be left out by `off`.
 //!
 //! * `Strict-Transport-Security` goes out over https alone, where it counts (RFC 6797, 7.2). What the listener says
-//!   about it in its `tls` counts more.
+//!   about it in its `tls` stays like what the response says.
 //! * Who may show the page in a frame is told twice: by `X-Frame-Options` and by `frame-ancestors` of a
 //!   `Content-Security-Policy`. A policy of the response stays beside ours: browsers heed both.
 //! * There is no other policy for content unless one is given: only the application knows where its scripts

@@ -65,7 +65,7 @@ impl Tcp {
 pub(crate) struct Connections {
     /// At once; as many as there are descriptors for if not given.
     pub(crate) max: Option<At<NonZeroUsize>>,
-    /// At once of one address, or of one /64 of IPv6. Networks proxies may have any number.
+    /// At once of one address, or of one /64 of IPv6. Trusted proxies may have any number.
     pub(crate) per_client: NonZeroU32,
     /// After so many requests a connection is closed.
     pub(crate) max_requests: NonZeroU32,

@@ -140,9 +140,11 @@ pub(super) fn edited(
     for Failed { caller, error } in reported {
         failed(ctx, caller, error);
     }
-    // An edit that only reports is none of those that end a body.
-    let mut verdict = |Failed { caller, error }| failed(ctx, caller, error);
-    edited.map_err(|failed| Box::new(verdict(failed).unwrap_or_else(|| Reply::new(500))))
+    edited.map_err(|Failed { caller, error }| {
+        // An edit that only reports is none of those that end a body.
+        let reply = failed(ctx, caller, error);
+        Box::new(reply.unwrap_or_else(|| Reply::new(500)))
+    })
 }
 
 /// What the failure of a hook comes to. None if the filter is only to report.
@@ -208,10 +210,10 @@ pub(super) fn up(
 ) -> Result<(), Box<Reply>> {
     let route = Arc::clone(&ctx.route);
     // Before the filters, which may know better.
-    if let Some(hsts) = ctx.hsts.take()
+    if let Some(hsts) = &ctx.hsts
         && !response.headers.contains_key(STRICT_TRANSPORT_SECURITY)
     {
-        Answered(response).set(STRICT_TRANSPORT_SECURITY, hsts);
+        Answered(response).set(STRICT_TRANSPORT_SECURITY, hsts.clone());
     }
     while let Some(above) = ctx.unanswered.checked_sub(1) {
         ctx.unanswered = above;
@@ -226,8 +228,6 @@ pub(super) fn up(
         if let Err(error) = link.filter.response(&mut view)
             && let Some(reply) = failed(ctx, caller, error)
         {
-            // The reply in its place says it, too.
-            ctx.hsts = response.headers.get(STRICT_TRANSPORT_SECURITY).cloned();
             return Err(Box::new(reply));
         }
     }

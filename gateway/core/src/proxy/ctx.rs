@@ -37,10 +37,10 @@ pub(crate) struct Ctx {
     pub(super) entered: usize,
     /// Of these, who have not: it is none that they are for.
     pub(super) passed_by: PassedBy,
-    /// Whether a filter has read some of the body, and the rest was too long or did not come: no endpoint can be sent it.
-    pub(super) torn: bool,
     /// How many of them have not seen the response yet.
     pub(super) unanswered: usize,
+    /// Whether a filter has read some of the body, and the rest was too long or did not come: no endpoint can be sent it.
+    pub(super) torn: bool,
     pub(super) origin: Origin,
     /// What became of the head of the response on its way up the chain, if that was not the last thing to do.
     pub(super) shown: Option<pingora::Result<()>>,
@@ -82,8 +82,8 @@ impl Ctx {
             path: None,
             entered: 0,
             passed_by: PassedBy::default(),
-            torn: false,
             unanswered: 0,
+            torn: false,
             origin: Origin::Reply,
             shown: None,
             tries: None,
