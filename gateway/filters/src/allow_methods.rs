@@ -18,7 +18,7 @@
 
 use std::borrow::Cow;
 
-use edgeway_sdk::prelude::*;
+use edgeway_sdk::{message::is_twin, prelude::*};
 
 pub(crate) const DOC: &str = "\
 lets requests pass by their method
@@ -189,12 +189,9 @@ fn pair(text: &str) -> Option<(Cow<'_, str>, Cow<'_, str>)> {
 
 /// Whether an application may read a header of this name as one of those that name a method.
 fn is_override(name: &HeaderName) -> bool {
-    let dashed = |byte: u8| if byte == b'_' { b'-' } else { byte };
-    let is_twin = |known: &HeaderName| {
-        let (known, name) = (known.as_str(), name.as_str());
-        known.len() == name.len() && known.bytes().eq(name.bytes().map(dashed))
-    };
-    OVERRIDES.iter().any(is_twin)
+    OVERRIDES
+        .iter()
+        .any(|known| is_twin(known.as_str(), name.as_str()))
 }
 
 /// Whether an application may take this name in a query for `_method`. PHP drops blanks before a name, makes `_` of

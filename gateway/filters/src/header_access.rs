@@ -3,7 +3,7 @@
 //! A header may be sent twice, and an application behind may read `X_Tenant` as `X-Tenant`. So a value is
 //! denied if any of those that could be read has it, and allowed only if all of them do.
 
-use edgeway_sdk::{prelude::*, types::Header};
+use edgeway_sdk::{message::is_twin, prelude::*, types::Header};
 use regex::bytes::{Regex, RegexBuilder};
 
 use crate::written::{OneOrMany, Refusing};
@@ -178,15 +178,8 @@ impl Test {
 fn values<'h>(headers: &'h HeaderMap, name: &'h HeaderName) -> impl Iterator<Item = &'h [u8]> {
     let found = headers
         .iter()
-        .filter(move |(known, _)| is_twin(known, name));
+        .filter(move |(known, _)| is_twin(known.as_str(), name.as_str()));
     found.map(|(_, value)| value.as_bytes())
-}
-
-/// Whether two names are the same but for underscores.
-fn is_twin(one: &HeaderName, other: &HeaderName) -> bool {
-    let dashed = |byte: u8| if byte == b'_' { b'-' } else { byte };
-    let (one, other) = (one.as_str(), other.as_str());
-    one.len() == other.len() && one.bytes().map(dashed).eq(other.bytes().map(dashed))
 }
 
 #[async_trait]

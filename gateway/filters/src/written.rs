@@ -8,6 +8,10 @@ use serde::{
 };
 use serde_json::Value;
 
+/// One value, or a list of any length: `issuer: a` and `issuer: [a, b]`.
+#[derive(Debug)]
+pub(crate) struct Several<T>(pub(crate) Vec<T>);
+
 /// One value, or a list with at least one: `role: a` and `role: [a, b]`.
 #[derive(Debug)]
 pub(crate) struct OneOrMany<T>(Vec<T>);
@@ -20,6 +24,16 @@ impl<T> OneOrMany<T> {
 
 impl<'de, T: Deserialize<'de>> Deserialize<'de> for OneOrMany<T> {
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        let Several(values) = Several::deserialize(deserializer)?;
+        if values.is_empty() {
+            return Err(de::Error::custom("the list is empty: nothing would fit"));
+        }
+        Ok(Self(values))
+    }
+}
+
+impl<'de, T: Deserialize<'de>> Deserialize<'de> for Several<T> {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
         deserializer.deserialize_any(ValueOrList(PhantomData))
     }
 }
@@ -29,13 +43,13 @@ struct ValueOrList<T>(PhantomData<T>);
 macro_rules! one {
     ($($visit:ident: $type:ty,)*) => {$(
         fn $visit<E: de::Error>(self, value: $type) -> Result<Self::Value, E> {
-            Ok(OneOrMany(vec![T::deserialize(value.into_deserializer())?]))
+            Ok(Several(vec![T::deserialize(value.into_deserializer())?]))
         }
     )*};
 }
 
 impl<'de, T: Deserialize<'de>> Visitor<'de> for ValueOrList<T> {
-    type Value = OneOrMany<T>;
+    type Value = Several<T>;
 
     fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str("a value or a list of values")
@@ -48,10 +62,7 @@ impl<'de, T: Deserialize<'de>> Visitor<'de> for ValueOrList<T> {
         while let Some(value) = list.next_element()? {
             values.push(value);
         }
-        if values.is_empty() {
-            return Err(de::Error::custom("the list is empty: nothing would fit"));
-        }
-        Ok(OneOrMany(values))
+        Ok(Several(values))
     }
 }
 

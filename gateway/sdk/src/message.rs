@@ -83,6 +83,13 @@ pub fn is_framing(name: &HeaderName) -> bool {
     FRAMING.contains(&name.as_str())
 }
 
+/// Whether two names of headers, in lower case, differ in nothing but `_` for `-`: WSGI and CGI applications can't tell
+/// them apart.
+pub fn is_twin(one: &str, other: &str) -> bool {
+    let dashed = |byte: u8| if byte == b'_' { b'-' } else { byte };
+    one.len() == other.len() && one.bytes().map(dashed).eq(other.bytes().map(dashed))
+}
+
 /// A request on its way down the chain.
 pub struct Request<'a> {
     head: &'a mut dyn RequestHead,

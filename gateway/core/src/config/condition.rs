@@ -9,10 +9,12 @@ use serde::{
 
 use super::{
     At, Entries, Network, OneOrMany,
-    matching::{HostText, MethodText, Misplaced, PathText, TestText, predicates},
+    matching::{
+        HostText, MethodText, Misplaced, PathText, TestText, everything, origin, predicates,
+    },
     scalar::SchemeName,
 };
-use crate::route::{Match, PathPattern, Predicate, Rank, Subject, Test};
+use crate::route::{Match, Test};
 
 /// `when: { path: /admin/, method: [POST, DELETE], clients: [10.0.0.0/8] }`: all that it names must hold, of a
 /// list one is enough.
@@ -59,14 +61,7 @@ impl ConditionConfig {
             return Ok(Vec::new());
         }
         let mut predicates = predicates(&self.headers, &self.query, &self.cookies)?;
-        let fixed = |value: &str| Test::Equals(value.to_owned());
-        if let Some(scheme) = self.scheme {
-            predicates.extend(Predicate::new(Subject::Scheme, fixed(scheme.as_str())));
-        }
-        if let Some(listener) = &self.listener {
-            predicates.extend(Predicate::new(Subject::Listener, fixed(&listener.value)));
-        }
-        let everything = || PathPattern::prefix("/", Rank::BelowRegex).expect("`/` is a path");
+        predicates.extend(origin(self.scheme, self.listener.as_ref()));
         let mut paths: Vec<_> = self.path.0.iter().map(|path| path.0.clone()).collect();
         if paths.is_empty() {
             paths.push(everything());

@@ -41,14 +41,7 @@ impl MatchConfig {
     /// The predicates that no request could satisfy.
     pub(crate) fn compile(&self) -> Result<Match, Vec<Misplaced>> {
         let mut predicates = predicates(&self.headers, &self.query, &self.cookies)?;
-        if let Some(scheme) = self.scheme {
-            let test = Test::Equals(scheme.as_str().to_owned());
-            predicates.extend(Predicate::new(Subject::Scheme, test));
-        }
-        if let Some(listener) = &self.listener {
-            let test = Test::Equals(listener.value.clone());
-            predicates.extend(Predicate::new(Subject::Listener, test));
-        }
+        predicates.extend(origin(self.scheme, self.listener.as_ref()));
         Ok(Match::new(self.path())
             .hosts(self.host.0.iter().map(|host| host.0.clone()))
             .methods(self.method.0.iter().map(|method| method.0.clone()))
@@ -62,11 +55,27 @@ impl MatchConfig {
 
     /// What it says about the path.
     pub(crate) fn path(&self) -> PathPattern {
-        let everything = || PathPattern::prefix("/", Rank::BelowRegex).expect("`/` is a path");
         self.path
             .as_ref()
             .map_or_else(everything, |path| path.0.clone())
     }
+}
+
+/// Every path.
+pub(super) fn everything() -> PathPattern {
+    PathPattern::prefix("/", Rank::BelowRegex).expect("`/` is a path")
+}
+
+/// What is tested of the way that a request has come.
+pub(super) fn origin(
+    scheme: Option<SchemeName>,
+    listener: Option<&At<String>>,
+) -> impl Iterator<Item = Predicate> {
+    let scheme = scheme.map(|scheme| (Subject::Scheme, scheme.as_str()));
+    let listener = listener.map(|listener| (Subject::Listener, listener.value.as_str()));
+    let tests = scheme.into_iter().chain(listener);
+    tests
+        .filter_map(|(subject, value)| Predicate::new(subject, Test::Equals(value.to_owned())).ok())
 }
 
 /// What is tested of headers, query and cookies.

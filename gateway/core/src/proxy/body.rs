@@ -99,10 +99,7 @@ pub(super) fn response(
     if end {
         upload::answered(session);
     }
-    // What is fetched for others as well goes to the client by itself.
-    if ctx.lent.is_some() {
-        return None;
-    }
+    // Of what is fetched for others as well, whoever delivers it to the client has taken it along.
     let pacing = ctx.pacing.as_mut()?;
     let pause = pacing.pause(body.as_ref()?.len(), Instant::now());
     (!pause.is_zero()).then_some(pause)
@@ -343,7 +340,7 @@ pub(super) fn is_absent(method: &Method, status: StatusCode) -> bool {
 /// How much is written at once over HTTP/2.
 const PIECE: usize = 16 * 1024;
 /// A socket takes more at once than the window of a stream.
-const PIECE_OF_HTTP1: usize = 8 * PIECE;
+pub(super) const PIECE_OF_HTTP1: usize = 8 * PIECE;
 const EDIT: &str = "an edit of the body has failed";
 
 #[cfg(test)]

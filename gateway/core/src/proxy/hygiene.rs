@@ -2,7 +2,7 @@
 
 use std::mem;
 
-use edgeway_sdk::message::is_framing;
+use edgeway_sdk::message::{is_framing, is_twin};
 use http::{
     HeaderMap, HeaderName, HeaderValue, Method, Version,
     header::{self, CONNECTION, CONTENT_LENGTH, EXPECT, HOST, TRANSFER_ENCODING, UPGRADE},
@@ -169,12 +169,6 @@ fn tells_the_way(name: &str) -> bool {
     let beginning = name.get(..MANY.len());
     beginning.is_some_and(|beginning| is_twin(beginning, MANY))
         || THE_WAY.iter().any(|known| is_twin(name, known))
-}
-
-/// Whether two names differ in `_` for `-` at most. Both are in lower case.
-fn is_twin(name: &str, reserved: &str) -> bool {
-    let dashed = |byte: u8| if byte == b'_' { b'-' } else { byte };
-    name.len() == reserved.len() && name.bytes().map(dashed).eq(reserved.bytes().map(dashed))
 }
 
 /// What `Connection` says beyond the connection itself.

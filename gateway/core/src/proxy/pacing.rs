@@ -8,7 +8,8 @@ use edgeway_sdk::exchange::Speed;
 use pingora_proxy::Session;
 use tokio::time::Instant;
 
-use super::{client::connection, ctx::Ctx};
+use super::{body::PIECE_OF_HTTP1, client::connection, ctx::Ctx};
+use crate::server::Figures;
 
 /// Has the response go out as fast as filters have said on its way up.
 pub(super) fn begin(session: &mut Session, ctx: &mut Ctx) {
@@ -23,7 +24,7 @@ pub(super) fn begin(session: &mut Session, ctx: &mut Ctx) {
         connection.slow_down(speed);
     }
     // It holds for a piece as a whole, which takes longer now.
-    let piece = Duration::from_secs(LARGEST.div_ceil(speed.rate.get()));
+    let piece = speed.takes(PIECE_OF_HTTP1 as u64);
     let timeout = ctx.gateway.requests.write_timeout.saturating_add(piece);
     session.set_write_timeout(Some(timeout));
 }
@@ -54,21 +55,18 @@ impl Pacing {
             return Duration::ZERO;
         }
         let since = *self.since.get_or_insert(now);
-        let nanos = u128::from(slow) * NANOS / u128::from(self.speed.rate.get());
-        let due = Duration::from_nanos(u64::try_from(nanos).unwrap_or(u64::MAX));
+        let due = self.speed.takes(slow);
         due.saturating_sub(now.saturating_duration_since(since))
     }
 
-    /// How much to send at once, so that it goes out evenly: what a tenth of a second takes.
+    /// How much to send at once, so that it goes out evenly.
     pub(super) fn piece(&self) -> usize {
-        let tenth = self.speed.rate.get() / 10;
-        usize::try_from(tenth).unwrap_or(usize::MAX).max(LEAST)
+        usize::try_from(self.speed.piece())
+            .unwrap_or(usize::MAX)
+            .max(LEAST)
     }
 }
 
-/// The largest piece that is written at once.
-const LARGEST: u64 = 128 * 1024;
-const NANOS: u128 = 1_000_000_000;
 /// Less is not worth a write.
 const LEAST: usize = 1024;
 

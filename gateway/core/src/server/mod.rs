@@ -60,6 +60,7 @@ pub(crate) use self::{
     inbound::Framing,
     pressure::{Level, Pressure},
     stream::Connection,
+    throttle::Figures,
 };
 use self::{
     admin::Admin, control::Control, drain::Drain, edge::Edge, listen::Inherited,

@@ -62,7 +62,7 @@ impl Throttle {
 }
 
 /// What a speed comes to.
-trait Figures {
+pub(crate) trait Figures {
     /// Bytes that go in this time.
     fn earned(&self, time: Duration) -> u64;
     /// The time for so many bytes.

@@ -14,11 +14,11 @@ use crate::{
     forward::Forward,
     headers,
     jwt::{
-        OneOrMany,
         claims::{Parties, Rules},
         lasting,
         refusal::Challenge,
     },
+    written::Several,
 };
 
 /// All of `introspect:`; [`DOC`](super::DOC) says what each key means.
@@ -36,10 +36,10 @@ pub(crate) struct Config {
     strip_token: bool,
     #[serde(default = "usual_max_size")]
     max_size: Size,
-    issuer: Option<OneOrMany<String>>,
-    audience: Option<OneOrMany<String>>,
+    issuer: Option<Several<String>>,
+    audience: Option<Several<String>>,
     #[serde(default = "usual_subject")]
-    subject: OneOrMany<String>,
+    subject: Several<String>,
     #[serde(default)]
     forward: BTreeMap<String, String>,
     #[serde(default = "usual_timeout")]
@@ -77,8 +77,8 @@ fn usual_max_size() -> Size {
     Size(8 << 10)
 }
 
-fn usual_subject() -> OneOrMany<String> {
-    OneOrMany(["sub", "username", "client_id"].map(str::to_owned).to_vec())
+fn usual_subject() -> Several<String> {
+    Several(["sub", "username", "client_id"].map(str::to_owned).to_vec())
 }
 
 fn usual_timeout() -> Period {

@@ -109,15 +109,15 @@ mod tests {
     use http::HeaderMap;
 
     use super::*;
-    use crate::jwt::{OneOrMany, claims::Parties};
+    use crate::{jwt::claims::Parties, written::Several};
 
     const NOW: Seconds = 1_000.0;
 
     fn judged(status: u16, body: &'static str) -> Result<Verified, Refusal> {
         let parties = Parties {
-            issuer: Some(OneOrMany(vec!["ours".to_owned()])),
+            issuer: Some(Several(vec!["ours".to_owned()])),
             audience: None,
-            subject: OneOrMany(vec!["sub".to_owned(), "client_id".to_owned()]),
+            subject: Several(vec!["sub".to_owned(), "client_id".to_owned()]),
         };
         let url = Url::parse("http://localhost/").unwrap();
         let issuer = Issuer {

@@ -6,9 +6,10 @@ use edgeway_sdk::{BuildError, values::claim};
 use serde_json::{Map, Value};
 
 use super::{
-    config::{Config, Oidc, OneOrMany},
+    config::{Config, Oidc},
     refusal::Refusal,
 };
+use crate::written::Several;
 
 /// The claims of a token.
 pub(crate) type Claims = Map<String, Value>;
@@ -35,22 +36,22 @@ struct Required {
 /// Whom a token must be from and for, and who it speaks of.
 pub(crate) struct Parties {
     /// If none is given, `iss` is not looked at.
-    pub(crate) issuer: Option<OneOrMany<String>>,
+    pub(crate) issuer: Option<Several<String>>,
     /// If none is given, `aud` is not looked at.
-    pub(crate) audience: Option<OneOrMany<String>>,
+    pub(crate) audience: Option<Several<String>>,
     /// The claims that may name the caller; the first one that has a name does.
-    pub(crate) subject: OneOrMany<String>,
+    pub(crate) subject: Several<String>,
 }
 
 impl Rules {
     pub(super) fn new(config: &mut Config) -> Result<Self, BuildError> {
         let issuer = config.issuer.take();
         // An issuer's keys may sign for others too, so what they sign must name the issuer.
-        let own = |oidc: &Oidc| OneOrMany(vec![oidc.issuer.clone()]);
+        let own = |oidc: &Oidc| Several(vec![oidc.issuer.clone()]);
         let parties = Parties {
             issuer: issuer.or_else(|| config.oidc.as_ref().map(own)),
             audience: config.audience.take(),
-            subject: OneOrMany(std::mem::take(&mut config.subject.0)),
+            subject: Several(std::mem::take(&mut config.subject.0)),
         };
         Ok(Self {
             require_exp: config.require_exp,
@@ -168,12 +169,12 @@ impl Required {
 }
 
 /// A list that a claim is compared with. An empty one would refuse everybody.
-fn some<T>(key: &str, values: Option<OneOrMany<T>>) -> Result<Option<Vec<T>>, BuildError> {
+fn some<T>(key: &str, values: Option<Several<T>>) -> Result<Option<Vec<T>>, BuildError> {
     match values {
-        Some(OneOrMany(values)) if values.is_empty() => {
+        Some(Several(values)) if values.is_empty() => {
             Err(BuildError::at(key, "no token could match an empty list"))
         }
-        values => Ok(values.map(|OneOrMany(values)| values)),
+        values => Ok(values.map(|Several(values)| values)),
     }
 }
 

@@ -1,14 +1,12 @@
 //! What the user writes under `jwt:`.
 
-use std::{collections::BTreeMap, fmt, marker::PhantomData, time::Duration};
+use std::{collections::BTreeMap, time::Duration};
 
 use edgeway_sdk::{BuildError, Period, Secret, Size, types::FilePath};
 use jsonwebtoken::Algorithm;
-use serde::{
-    Deserialize, Deserializer,
-    de::{self, IntoDeserializer, SeqAccess, Visitor},
-};
-use serde_json::Value;
+use serde::Deserialize;
+
+use crate::written::{Scalar, Several};
 
 /// All of `jwt:`; [`DOC`](super::DOC) says what each key means.
 #[derive(Deserialize)]
@@ -31,12 +29,12 @@ pub(crate) struct Config {
     pub(super) require_exp: bool,
     #[serde(default = "no_leeway")]
     pub(super) leeway: Period,
-    pub(super) issuer: Option<OneOrMany<String>>,
-    pub(super) audience: Option<OneOrMany<String>>,
+    pub(super) issuer: Option<Several<String>>,
+    pub(super) audience: Option<Several<String>>,
     #[serde(default)]
-    pub(super) require: BTreeMap<String, OneOrMany<Scalar>>,
+    pub(super) require: BTreeMap<String, Several<Scalar>>,
     #[serde(default = "usual_subject")]
-    pub(super) subject: OneOrMany<String>,
+    pub(super) subject: Several<String>,
     #[serde(default)]
     pub(super) forward: BTreeMap<String, String>,
     pub(super) revocations: Option<Revocations>,
@@ -56,8 +54,8 @@ fn no_leeway() -> Period {
     Period(Duration::ZERO)
 }
 
-fn usual_subject() -> OneOrMany<String> {
-    OneOrMany(vec!["sub".to_owned(), "username".to_owned()])
+fn usual_subject() -> Several<String> {
+    Several(vec!["sub".to_owned(), "username".to_owned()])
 }
 
 fn usual_memory() -> usize {
@@ -155,72 +153,4 @@ pub(crate) fn lasting(key: &str, period: Period) -> Result<Duration, BuildError>
         return Err(BuildError::at(key, "expected a period longer than nothing"));
     }
     Ok(period.0)
-}
-
-/// One value, or a list of values: `issuer: a` and `issuer: [a, b]`.
-#[derive(Debug)]
-pub(crate) struct OneOrMany<T>(pub(crate) Vec<T>);
-
-impl<'de, T: Deserialize<'de>> Deserialize<'de> for OneOrMany<T> {
-    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
-        deserializer.deserialize_any(ValueOrList(PhantomData))
-    }
-}
-
-struct ValueOrList<T>(PhantomData<T>);
-
-macro_rules! one {
-    ($($visit:ident: $type:ty,)*) => {$(
-        fn $visit<E: de::Error>(self, value: $type) -> Result<Self::Value, E> {
-            Ok(OneOrMany(vec![T::deserialize(value.into_deserializer())?]))
-        }
-    )*};
-}
-
-impl<'de, T: Deserialize<'de>> Visitor<'de> for ValueOrList<T> {
-    type Value = OneOrMany<T>;
-
-    fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str("a value or a list of values")
-    }
-
-    one! { visit_str: &str, visit_bool: bool, visit_u64: u64, visit_i64: i64, visit_f64: f64, }
-
-    fn visit_seq<A: SeqAccess<'de>>(self, mut list: A) -> Result<Self::Value, A::Error> {
-        let mut values = Vec::new();
-        while let Some(value) = list.next_element()? {
-            values.push(value);
-        }
-        Ok(OneOrMany(values))
-    }
-}
-
-/// A text, a number or a truth value, as a claim may have it.
-#[derive(Debug)]
-pub(super) struct Scalar(pub(super) Value);
-
-impl<'de> Deserialize<'de> for Scalar {
-    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
-        deserializer.deserialize_any(AnyScalar)
-    }
-}
-
-struct AnyScalar;
-
-macro_rules! scalar {
-    ($($visit:ident: $type:ty,)*) => {$(
-        fn $visit<E: de::Error>(self, value: $type) -> Result<Scalar, E> {
-            Ok(Scalar(value.into()))
-        }
-    )*};
-}
-
-impl Visitor<'_> for AnyScalar {
-    type Value = Scalar;
-
-    fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str("a text, a number or a truth value")
-    }
-
-    scalar! { visit_str: &str, visit_bool: bool, visit_u64: u64, visit_i64: i64, visit_f64: f64, }
 }

@@ -53,7 +53,7 @@ pub(crate) mod token;
 mod tests;
 
 pub(crate) use self::{
-    config::{Config, OneOrMany, lasting},
+    config::{Config, lasting},
     places::bearer,
     sources::published,
 };

@@ -17,11 +17,12 @@ use crate::{
     forward::Forward,
     headers,
     jwt::{
-        self, OneOrMany,
+        self,
         claims::{Parties, Rules},
         keys::Keys,
         lasting,
     },
+    written::Several,
 };
 
 /// All of `oidc:`; [`DOC`](super::DOC) says what each key means.
@@ -30,7 +31,7 @@ pub(crate) struct Config {
     issuer: String,
     client_id: String,
     client_secret: Option<Secret>,
-    secret: OneOrMany<Secret>,
+    secret: Several<Secret>,
     #[serde(default = "usual_scopes")]
     scopes: Vec<String>,
     #[serde(default)]
@@ -56,7 +57,7 @@ pub(crate) struct Config {
     #[serde(default)]
     session: SessionConfig,
     #[serde(default = "usual_subject")]
-    subject: OneOrMany<String>,
+    subject: Several<String>,
     #[serde(default)]
     forward: BTreeMap<String, String>,
     #[serde(default)]
@@ -139,8 +140,8 @@ fn usual_login_timeout() -> Period {
     Period(Duration::from_secs(600))
 }
 
-fn usual_subject() -> OneOrMany<String> {
-    OneOrMany(vec!["sub".to_owned()])
+fn usual_subject() -> Several<String> {
+    Several(vec!["sub".to_owned()])
 }
 
 impl Config {
@@ -199,9 +200,9 @@ impl Config {
         let place = client::url("issuer", &document::well_known(&self.issuer))?;
         let source = Source::Issuer(self.issuer.clone(), place);
         let parties = Parties {
-            issuer: Some(OneOrMany(vec![self.issuer.clone()])),
-            audience: Some(OneOrMany(vec![self.client_id.clone()])),
-            subject: OneOrMany(self.subject.0.clone()),
+            issuer: Some(Several(vec![self.issuer.clone()])),
+            audience: Some(Several(vec![self.client_id.clone()])),
+            subject: Several(self.subject.0.clone()),
         };
         Ok(IdTokens {
             keys: Keys {
