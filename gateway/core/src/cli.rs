@@ -190,7 +190,7 @@ fn routes(out: &mut impl Write, gateway: &Gateway) -> io::Result<()> {
 }
 
 fn row(route: &Route) -> [String; 4] {
-    let filters: Vec<_> = route.chain.0.iter().map(ToString::to_string).collect();
+    let filters: Vec<_> = route.chain.links.iter().map(ToString::to_string).collect();
     let name = if *route.name == *route.pattern {
         "-"
     } else {

@@ -98,6 +98,10 @@ impl Filter for AllowMethods {
         };
         Ok(refused.map_or(Flow::Continue, Flow::Respond))
     }
+
+    fn hooks(&self) -> Hooks {
+        Hooks::REQUEST
+    }
 }
 
 impl AllowMethods {

@@ -55,6 +55,10 @@ impl Filter for Bandwidth {
     fn refuses(&self) -> bool {
         false
     }
+
+    fn hooks(&self) -> Hooks {
+        Hooks::RESPONSE
+    }
 }
 
 /// A number of bytes in a length of time, kept as bytes in a second.

@@ -192,6 +192,10 @@ impl Filter for ClientCertificates {
             }
         }
     }
+
+    fn hooks(&self) -> Hooks {
+        Hooks::REQUEST
+    }
 }
 
 fn refuse(rule: &'static str, reason: impl Into<Cow<'static, str>>) -> Reply {

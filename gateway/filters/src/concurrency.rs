@@ -144,6 +144,10 @@ impl Filter for Concurrency {
             held.leave();
         }
     }
+
+    fn hooks(&self) -> Hooks {
+        Hooks::REQUEST | Hooks::LOG
+    }
 }
 
 impl Concurrency {

@@ -239,6 +239,10 @@ impl Filter for Cors {
     fn refuses(&self) -> bool {
         false
     }
+
+    fn hooks(&self) -> Hooks {
+        Hooks::REQUEST | Hooks::RESPONSE
+    }
 }
 
 impl Cors {

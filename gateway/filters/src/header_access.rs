@@ -203,6 +203,10 @@ impl Filter for HeaderAccess {
         let reason = "no header is as `allow` has it".to_owned();
         Ok(self.refuse("not_allowed".to_owned(), reason).into())
     }
+
+    fn hooks(&self) -> Hooks {
+        Hooks::REQUEST
+    }
 }
 
 impl HeaderAccess {

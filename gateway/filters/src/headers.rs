@@ -107,6 +107,10 @@ impl Filter for Headers {
         self.response.apply(response);
         Ok(())
     }
+
+    fn hooks(&self) -> Hooks {
+        Hooks::REQUEST | Hooks::RESPONSE
+    }
 }
 
 /// Refuses a header that no filter can change on a request.

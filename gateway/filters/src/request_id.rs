@@ -91,6 +91,10 @@ impl Filter for RequestId {
         }
         Ok(())
     }
+
+    fn hooks(&self) -> Hooks {
+        Hooks::REQUEST | Hooks::RESPONSE
+    }
 }
 
 impl Trust {

@@ -193,6 +193,10 @@ impl Filter for SecurityHeaders {
     fn refuses(&self) -> bool {
         false
     }
+
+    fn hooks(&self) -> Hooks {
+        Hooks::RESPONSE
+    }
 }
 
 impl SecurityHeaders {

@@ -24,6 +24,13 @@ pub trait BodyEdit: Send + Sync {
         false
     }
 
+    /// How long what comes out will be in all, in bytes, if that is known before the first piece has come. Asked once,
+    /// of edits of requests: the endpoint is told it, where it would else get a body in chunks. What comes out must
+    /// have this length, or the request fails.
+    fn length(&self) -> Option<u64> {
+        None
+    }
+
     /// What was held back, with the piece that [`edit`](Self::edit) has failed at.
     ///
     /// Called after an error of a filter that only reports (`mode: report`): this goes on, and so does the

@@ -1,6 +1,6 @@
 //! The contract of a filter.
 
-use std::time::Duration;
+use std::{ops::BitOr, time::Duration};
 
 use async_trait::async_trait;
 
@@ -49,9 +49,55 @@ pub trait Filter: Send + Sync + 'static {
         true
     }
 
+    /// Which hooks the filter has a use for. Asked once, when the configuration is loaded: the others are never
+    /// called, and cost requests nothing.
+    ///
+    /// All, if the filter does not say, which is always right. Whatever this says, the filter is one that has seen
+    /// the request.
+    fn hooks(&self) -> Hooks {
+        Hooks::ALL
+    }
+
     /// Called once per request, after its last byte was sent or the client left. Must not block.
     fn log(&self, record: &Record<'_>) {
         let _ = record;
+    }
+}
+
+/// Some of the hooks of [`Filter`]: `Hooks::REQUEST | Hooks::LOG`.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Hooks(u8);
+
+impl Hooks {
+    /// None at all.
+    pub const NONE: Self = Self(0);
+    /// [`Filter::request`].
+    pub const REQUEST: Self = Self(1);
+    /// [`Filter::upstream`].
+    pub const UPSTREAM: Self = Self(1 << 1);
+    /// [`Filter::response`].
+    pub const RESPONSE: Self = Self(1 << 2);
+    /// [`Filter::log`].
+    pub const LOG: Self = Self(1 << 3);
+    /// All of them.
+    pub const ALL: Self = Self(u8::MAX);
+
+    /// Whether all of these are among them.
+    pub const fn has(self, hooks: Self) -> bool {
+        self.0 & hooks.0 == hooks.0
+    }
+
+    /// These, if that is so, and else none.
+    pub const fn only_if(self, so: bool) -> Self {
+        if so { self } else { Self::NONE }
+    }
+}
+
+impl BitOr for Hooks {
+    type Output = Self;
+
+    fn bitor(self, other: Self) -> Self {
+        Self(self.0 | other.0)
     }
 }
 

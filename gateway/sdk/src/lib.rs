@@ -34,6 +34,7 @@
 //! * [`message`]: what a hook is given: [`Request`], [`Upstream`], [`Response`], [`Record`].
 //! * [`exchange`]: what all of these share.
 //! * [`body`]: edits of bodies, for filters that want to see them.
+//! * [`coding`]: content codings, and which of them a client takes.
 //! * [`reply`]: a response made by the gateway itself.
 //! * [`error`]: failures, of a request and of a configuration.
 //! * [`values`]: what filters tell each other: [`Identity`] and types of your own.
@@ -46,6 +47,7 @@
 //! * [`mod@test`]: hooks without a socket, for unit tests.
 
 pub mod body;
+pub mod coding;
 pub mod error;
 pub mod exchange;
 pub mod filter;
@@ -61,9 +63,10 @@ pub mod values;
 
 pub use crate::{
     body::BodyEdit,
+    coding::Coding,
     error::{BuildError, Error, OrStatus, Result},
     exchange::Exchange,
-    filter::{Filter, Flow},
+    filter::{Filter, Flow, Hooks},
     filters::{Build, Filters},
     message::{Origin, Record, Request, Response, Upstream},
     reply::Reply,
@@ -81,7 +84,8 @@ pub mod prelude {
     pub use serde::Deserialize;
 
     pub use crate::{
-        BodyEdit, Build, BuildError, Error, Filter, Filters, Flow, Identity, OrStatus, Origin,
-        Period, Rate, Record, Reply, Request, Response, Result, Secret, Size, Template, Upstream,
+        BodyEdit, Build, BuildError, Error, Filter, Filters, Flow, Hooks, Identity, OrStatus,
+        Origin, Period, Rate, Record, Reply, Request, Response, Result, Secret, Size, Template,
+        Upstream,
     };
 }

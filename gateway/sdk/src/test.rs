@@ -13,8 +13,8 @@ use http::{HeaderMap, HeaderName, HeaderValue, Method, StatusCode, header, reque
 use serde::de::DeserializeOwned;
 
 use crate::{
-    Build, BuildError, Error, Filter, Flow, Identity, Origin, Record, Reply, Request, Resources,
-    Response, Result, Upstream, exchange::Exchange, message::RequestHead,
+    Build, BuildError, Error, Filter, Flow, Hooks, Identity, Origin, Record, Reply, Request,
+    Resources, Response, Result, Upstream, exchange::Exchange, message::RequestHead,
 };
 
 /// One request to a filter under test.
@@ -147,12 +147,15 @@ impl Trial {
         self
     }
 
-    /// Runs the filter's hooks in the order that the gateway calls them, but for the log hook: call
-    /// that with [`Outcome::record`]. Edits of bodies are asked for and not run.
+    /// Runs those of the filter's hooks that it says it has, in the order that the gateway calls them, but for the
+    /// log hook: call that with [`Outcome::record`]. Edits of bodies are asked for and not run.
     pub async fn run(mut self, filter: &impl Filter) -> Outcome {
-        let flow = filter
-            .request(&mut Request::new(&mut self.head, &mut self.exchange))
-            .await;
+        let hooks = filter.hooks();
+        let mut request = Request::new(&mut self.head, &mut self.exchange);
+        let flow = match hooks.has(Hooks::REQUEST) {
+            true => filter.request(&mut request).await,
+            false => Ok(Flow::Continue),
+        };
         let mut reply = match flow {
             Ok(Flow::Continue) => None,
             Ok(Flow::Delay(time)) => {
@@ -163,7 +166,7 @@ impl Trial {
             Err(error) => Some(Reply::from(error)),
         };
         let mut sent = self.head.parts.clone();
-        if reply.is_none() {
+        if reply.is_none() && hooks.has(Hooks::UPSTREAM) {
             let result =
                 filter.upstream(&mut Upstream::new(&mut sent, &mut self.exchange, "test", 1));
             reply = result.err().map(Reply::from);
@@ -183,7 +186,10 @@ impl Trial {
             &mut self.exchange,
             origin,
         );
-        let failure = filter.response(&mut response).err();
+        let failure = match hooks.has(Hooks::RESPONSE) {
+            true => filter.response(&mut response).err(),
+            false => None,
+        };
         Outcome {
             request: self.head.parts,
             sent,

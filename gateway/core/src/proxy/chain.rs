@@ -7,7 +7,7 @@ use std::{sync::Arc, time::Duration};
 
 use bytes::Bytes;
 use edgeway_sdk::{
-    Flow, Reply, Request, Response, Upstream, body::Caller, exchange::Refusal,
+    Flow, Hooks, Reply, Request, Response, Upstream, body::Caller, exchange::Refusal,
     message::ResponseHead,
 };
 use http::header::STRICT_TRANSPORT_SECURITY;
@@ -22,21 +22,26 @@ use super::{
     head::{Answered, Arriving, Asked},
     reply,
 };
-use crate::snapshot::{Link, Route, Target};
+use crate::snapshot::{Link, Target};
 
-/// Runs the chain and tells what the request comes to: a filter's reply, the verdict that was
-/// reached before, or that of the target. None means that the upstream is asked.
+/// Runs the chain and tells what the request comes to, if it does not go on to the target: a filter's reply, or the
+/// verdict that was reached before.
+///
+/// Filters that have seen the request before are not asked again.
 pub(super) async fn down(
     session: &mut Session,
     ctx: &mut Ctx,
     verdict: Option<Reply>,
 ) -> pingora::Result<Option<Reply>> {
     let route = Arc::clone(&ctx.route);
-    for (place, link) in route.chain.0.iter().enumerate() {
+    for (place, link) in route.chain.links.iter().enumerate().skip(ctx.entered) {
         ctx.entered += 1;
         ctx.unanswered += 1;
         if !is_for(link, session, ctx) {
             ctx.passed_by.insert(place);
+            continue;
+        }
+        if !link.hooks.has(Hooks::REQUEST) {
             continue;
         }
         let caller = caller(link, place);
@@ -63,14 +68,12 @@ pub(super) async fn down(
             return Ok(Some(reply));
         }
     }
-    if verdict.is_some() {
-        return Ok(verdict);
-    }
-    Ok(target(&route, session, ctx))
+    Ok(verdict)
 }
 
-fn target(route: &Route, session: &Session, ctx: &Ctx) -> Option<Reply> {
-    match &route.target {
+/// The reply of the route's target. None means that an upstream is asked.
+pub(super) fn target(session: &Session, ctx: &Ctx) -> Option<Reply> {
+    match &ctx.route.target {
         Target::Upstream(_) => None,
         Target::Redirect(redirection) => Some(reply::redirect(
             redirection,
@@ -108,7 +111,7 @@ async fn delay(session: &mut Session, time: Duration) -> pingora::Result<()> {
 /// filter is only to report.
 fn judge(ctx: &mut Ctx, caller: Caller, reply: Reply) -> Option<Reply> {
     let route = Arc::clone(&ctx.route);
-    let link = route.chain.0.get(caller.place)?;
+    let link = route.chain.links.get(caller.place)?;
     let refuses = reply.status().as_u16() >= 400 || reply.decided_by_rule().is_some();
     // What has lost a part of its body can't go on.
     let reports = link.reports && !ctx.torn;
@@ -173,7 +176,7 @@ impl PassedBy {
 
 /// Shows every filter the head that is about to be sent to an endpoint.
 pub(super) fn attempt(request: &mut RequestHeader, ctx: &mut Ctx) -> pingora::Result<()> {
-    if ctx.route.chain.0.is_empty() {
+    if !ctx.route.chain.hooks.has(Hooks::UPSTREAM) {
         return Ok(());
     }
     let route = Arc::clone(&ctx.route);
@@ -184,8 +187,8 @@ pub(super) fn attempt(request: &mut RequestHeader, ctx: &mut Ctx) -> pingora::Re
         .lease()
         .map(|lease| Arc::clone(&lease.endpoint().name));
     let (endpoint, count) = (endpoint.as_deref().unwrap_or_default(), tries.count);
-    for (place, link) in route.chain.0.iter().enumerate() {
-        if ctx.passed_by.contains(place) {
+    for (place, link) in route.chain.links.iter().enumerate() {
+        if !link.hooks.has(Hooks::UPSTREAM) || ctx.passed_by.contains(place) {
             continue;
         }
         let mut head = Asked(request);
@@ -208,16 +211,21 @@ pub(super) fn up(
     request: &RequestHeader,
     ctx: &mut Ctx,
 ) -> Result<(), Box<Reply>> {
-    let route = Arc::clone(&ctx.route);
     // Before the filters, which may know better.
     if let Some(hsts) = &ctx.hsts
         && !response.headers.contains_key(STRICT_TRANSPORT_SECURITY)
     {
         Answered(response).set(STRICT_TRANSPORT_SECURITY, hsts.clone());
     }
+    if !ctx.route.chain.hooks.has(Hooks::RESPONSE) {
+        ctx.unanswered = 0;
+        return Ok(());
+    }
+    let route = Arc::clone(&ctx.route);
     while let Some(above) = ctx.unanswered.checked_sub(1) {
         ctx.unanswered = above;
-        let link = route.chain.0.get(above);
+        let link = route.chain.links.get(above);
+        let link = link.filter(|link| link.hooks.has(Hooks::RESPONSE));
         let Some(link) = link.filter(|_| !ctx.passed_by.contains(above)) else {
             continue;
         };

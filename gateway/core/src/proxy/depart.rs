@@ -3,7 +3,7 @@
 use std::{fmt::Write as _, net::IpAddr};
 
 use bytes::Bytes;
-use edgeway_sdk::Reply;
+use edgeway_sdk::{Reply, body::Edit};
 use http::{
     HeaderMap, HeaderName, HeaderValue, Version,
     header::{self, CONTENT_LENGTH, HOST, TRANSFER_ENCODING},
@@ -89,12 +89,40 @@ pub(super) fn prepare(
     if let Some(call) = &mut ctx.web {
         call.ask(request)?;
     }
-    let recoded = ctx.web.as_ref().is_some_and(Call::changes_length);
-    let mut edits = ctx.exchange.request_edits.iter();
-    if recoded || edits.any(|edit| !edit.edit.keeps_length()) {
-        reframe(session, request)?;
+    match length(ctx) {
+        Length::AsSent => Ok(()),
+        Length::Known(length) => measure(request, length),
+        Length::Unknown => reframe(session, request),
     }
-    Ok(())
+}
+
+/// How long the body is when filters have edited it.
+#[derive(Clone, Copy)]
+enum Length {
+    /// As the client says.
+    AsSent,
+    Known(u64),
+    Unknown,
+}
+
+fn length(ctx: &Ctx) -> Length {
+    if ctx.web.as_ref().is_some_and(Call::changes_length) {
+        return Length::Unknown;
+    }
+    let edits = ctx.exchange.request_edits.iter();
+    edits.fold(Length::AsSent, |before, Edit { edit, caller }| {
+        // The body may go on without an edit that only reports.
+        match edit.length().filter(|_| !caller.reports) {
+            Some(length) => Length::Known(length),
+            None if edit.keeps_length() => before,
+            None => Length::Unknown,
+        }
+    })
+}
+
+fn measure(request: &mut RequestHeader, length: u64) -> Result<()> {
+    request.remove_header(&TRANSFER_ENCODING);
+    request.insert_header(CONTENT_LENGTH, length)
 }
 
 /// The target in origin form, with the path that the route makes of it.

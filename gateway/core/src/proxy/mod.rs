@@ -124,7 +124,8 @@ impl ProxyHttp for Proxy {
         }
         cache::recognise(&session.req_header().headers, ctx);
         ctx.web = grpc_web::recognise(session.req_header(), &ctx.route);
-        let Some(reply) = chain::down(session, ctx, verdict).await? else {
+        let refused = chain::down(session, ctx, verdict).await?;
+        let Some(reply) = refused.or_else(|| chain::target(session, ctx)) else {
             return cache::answer(session, ctx, &self.spawner).await;
         };
         reply::send(session, ctx, reply).await?;

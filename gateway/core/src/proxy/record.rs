@@ -1,6 +1,6 @@
 //! The end of a request.
 
-use edgeway_sdk::Record;
+use edgeway_sdk::{Hooks, Record};
 use pingora::Error;
 use pingora_proxy::Session;
 
@@ -8,8 +8,9 @@ use super::{attempt::Tries, ctx::Ctx};
 
 /// Tells the filters that have seen the request what became of it.
 pub(super) fn write(session: &Session, error: Option<&Error>, ctx: &Ctx) {
-    let links = ctx.route.chain.0.get(..ctx.entered).unwrap_or_default();
-    if links.is_empty() {
+    let chain = &ctx.route.chain;
+    let links = chain.links.get(..ctx.entered).unwrap_or_default();
+    if links.is_empty() || !chain.hooks.has(Hooks::LOG) {
         return;
     }
     let text = error.map(ToString::to_string);
@@ -34,7 +35,7 @@ pub(super) fn write(session: &Session, error: Option<&Error>, ctx: &Ctx) {
         error: text.as_deref(),
     };
     for (place, link) in links.iter().enumerate() {
-        if !ctx.passed_by.contains(place) {
+        if link.hooks.has(Hooks::LOG) && !ctx.passed_by.contains(place) {
             link.filter.log(&record);
         }
     }

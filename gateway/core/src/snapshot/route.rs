@@ -1,9 +1,9 @@
 //! A route, compiled.
 
-use std::{fmt, sync::Arc, time::Duration};
+use std::{fmt, ops::BitOr, sync::Arc, time::Duration};
 
 use bytes::Bytes;
-use edgeway_sdk::{Filter, Template, template::Source};
+use edgeway_sdk::{Filter, Hooks, Template, template::Source};
 use http::{HeaderName, HeaderValue, StatusCode};
 use regex::Regex;
 
@@ -34,7 +34,22 @@ pub(crate) struct Route {
 
 /// A route's filters, global ones first, in written order.
 #[derive(Debug, Default)]
-pub(crate) struct Chain(pub(crate) Box<[Link]>);
+pub(crate) struct Chain {
+    pub(crate) links: Box<[Link]>,
+    /// The hooks that any of them has.
+    pub(crate) hooks: Hooks,
+}
+
+impl FromIterator<Link> for Chain {
+    fn from_iter<L: IntoIterator<Item = Link>>(links: L) -> Self {
+        let links: Box<[Link]> = links.into_iter().collect();
+        let hooks = links.iter().map(|link| link.hooks);
+        Self {
+            hooks: hooks.fold(Hooks::NONE, Hooks::bitor),
+            links,
+        }
+    }
+}
 
 /// One filter of a chain.
 #[derive(Clone)]
@@ -42,6 +57,8 @@ pub(crate) struct Link {
     /// What it is called: its own name, or that of its kind.
     pub(crate) name: Arc<str>,
     pub(crate) filter: Arc<dyn Filter>,
+    /// The hooks that it has.
+    pub(crate) hooks: Hooks,
     /// For which requests it is; nothing for all.
     pub(crate) applies: Option<Arc<Applies>>,
     /// Whether its refusals are only told, and the request goes on.

@@ -167,6 +167,10 @@ impl Filter for AccessLog {
         line.push(b'\n');
         self.sink.send(line);
     }
+
+    fn hooks(&self) -> Hooks {
+        Hooks::LOG
+    }
 }
 
 impl Skip {

@@ -217,6 +217,10 @@ impl Filter for AdaptiveConcurrency {
             place.leave();
         }
     }
+
+    fn hooks(&self) -> Hooks {
+        Hooks::REQUEST | Hooks::RESPONSE | Hooks::LOG
+    }
 }
 
 impl AdaptiveConcurrency {

@@ -166,6 +166,10 @@ impl Filter for ApiKey {
         self.admit(&key, request)?;
         Ok(Flow::Continue)
     }
+
+    fn hooks(&self) -> Hooks {
+        Hooks::REQUEST
+    }
 }
 
 impl ApiKey {

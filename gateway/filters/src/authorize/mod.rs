@@ -120,6 +120,10 @@ impl Filter for Authorize {
             .key(identity.subject().to_owned())
             .into())
     }
+
+    fn hooks(&self) -> Hooks {
+        Hooks::REQUEST
+    }
 }
 
 #[cfg(test)]

@@ -148,6 +148,10 @@ impl Filter for BasicAuth {
                 .into()),
         }
     }
+
+    fn hooks(&self) -> Hooks {
+        Hooks::REQUEST
+    }
 }
 
 enum Verdict {

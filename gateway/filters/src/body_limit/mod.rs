@@ -167,6 +167,10 @@ impl Filter for BodyLimit {
         }
         Ok(Flow::Continue)
     }
+
+    fn hooks(&self) -> Hooks {
+        Hooks::REQUEST
+    }
 }
 
 /// How long the body is, if that is told.

@@ -201,6 +201,10 @@ impl Filter for Csrf {
             None => Ok(()),
         }
     }
+
+    fn hooks(&self) -> Hooks {
+        Hooks::REQUEST | Hooks::RESPONSE
+    }
 }
 
 impl Csrf {

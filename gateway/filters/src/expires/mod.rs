@@ -112,6 +112,10 @@ impl Filter for Expires {
         }
         Ok(())
     }
+
+    fn hooks(&self) -> Hooks {
+        Hooks::RESPONSE
+    }
 }
 
 impl Rule {

@@ -91,6 +91,10 @@ impl Filter for ForwardAuth {
         verdict::tell_client(response);
         Ok(())
     }
+
+    fn hooks(&self) -> Hooks {
+        Hooks::REQUEST | Hooks::RESPONSE
+    }
 }
 
 fn unavailable(reason: String) -> Reply {

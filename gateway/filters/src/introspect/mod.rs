@@ -90,6 +90,10 @@ impl Filter for Introspect {
         }
         Ok(Flow::Continue)
     }
+
+    fn hooks(&self) -> Hooks {
+        Hooks::REQUEST
+    }
 }
 
 impl Introspect {

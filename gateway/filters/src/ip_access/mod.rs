@@ -99,6 +99,10 @@ impl Filter for IpAccess {
             .key(address.to_string());
         Ok(reply.into())
     }
+
+    fn hooks(&self) -> Hooks {
+        Hooks::REQUEST
+    }
 }
 
 /// The word for a kind of refusals, and why this is one of them.

@@ -22,7 +22,7 @@ use std::{
 };
 
 use async_trait::async_trait;
-use edgeway_sdk::{Build, BuildError, Filter, Flow, Identity, Request, Result};
+use edgeway_sdk::{Build, BuildError, Filter, Flow, Hooks, Identity, Request, Result};
 use jsonwebtoken::Algorithm;
 use serde_json::Value;
 
@@ -162,6 +162,10 @@ impl Filter for Jwt {
         // A clock before 1970 is so wrong that all tokens have expired.
         let now = now.map_or(Seconds::INFINITY, |now| now.as_secs_f64());
         Ok(self.decide(request, now).await)
+    }
+
+    fn hooks(&self) -> Hooks {
+        Hooks::REQUEST
     }
 }
 

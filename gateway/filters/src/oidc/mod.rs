@@ -155,6 +155,10 @@ impl Filter for Oidc {
     fn refuses(&self) -> bool {
         false
     }
+
+    fn hooks(&self) -> Hooks {
+        Hooks::REQUEST | Hooks::RESPONSE
+    }
 }
 
 /// What is known of who calls.

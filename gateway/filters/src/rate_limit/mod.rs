@@ -289,10 +289,12 @@ impl Filter for RateLimit {
     }
 
     fn response(&self, response: &mut Response<'_>) -> Result<()> {
-        if self.policies.is_some() {
-            Told::tell(response, Speaker::at(self));
-        }
+        Told::tell(response, Speaker::at(self));
         Ok(())
+    }
+
+    fn hooks(&self) -> Hooks {
+        Hooks::REQUEST | Hooks::RESPONSE.only_if(self.policies.is_some())
     }
 }
 

@@ -75,6 +75,10 @@ impl Filter for Waf {
         }
         Ok(Flow::Continue)
     }
+
+    fn hooks(&self) -> Hooks {
+        Hooks::REQUEST
+    }
 }
 
 /// Whether a body may follow. Over HTTP/2 the head need not tell.

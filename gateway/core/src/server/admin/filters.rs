@@ -126,11 +126,11 @@ fn tallies(gateway: &Gateway) -> impl Iterator<Item = &Tally> {
 
 /// Every filter of every chain once: those of all routes, then those of each.
 fn links(gateway: &Gateway) -> impl Iterator<Item = &Link> {
-    let global = &gateway.fallback.chain.0;
+    let global = &gateway.fallback.chain.links;
     let own = gateway
         .router
         .routes()
-        .flat_map(|route| route.chain.0.iter().skip(global.len()));
+        .flat_map(|route| route.chain.links.iter().skip(global.len()));
     global.iter().chain(own)
 }
 

@@ -91,6 +91,7 @@ impl<'a> Chains<'a> {
         let called = beside.name.as_deref().unwrap_or(name);
         Some(Link {
             name: called.into(),
+            hooks: filter.hooks(),
             filter,
             applies: beside.applies.map(Arc::new),
             reports: beside.reports,
@@ -175,5 +176,5 @@ struct Place<'a> {
 
 /// The global filters, then a route's own.
 pub(super) fn join(global: &[Link], own: Vec<Link>) -> Chain {
-    Chain(global.iter().cloned().chain(own).collect())
+    global.iter().cloned().chain(own).collect()
 }
