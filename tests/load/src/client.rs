@@ -45,6 +45,99 @@ impl Client {
     }
 }
 
+impl Client {
+    /// Asks once, and hands the body over in pieces as they come, with or without a length. Anything but a whole
+    /// answer with the status 200 is a fault. Tells the `Content-Encoding`.
+    pub(crate) fn download(
+        &mut self,
+        who: &str,
+        request: &[u8],
+        mut take: impl FnMut(&[u8]),
+    ) -> Result<Option<String>> {
+        let downloaded = match self {
+            Self::Plain(tcp) => download(tcp, request, &mut take),
+            Self::Tls(tls) => download(&mut **tls, request, &mut take),
+        };
+        downloaded.map_err(|error| Fault::Answer(format!("{who}, asked by a client: {error}")))
+    }
+}
+
+fn download(
+    stream: &mut (impl Read + Write),
+    request: &[u8],
+    take: &mut impl FnMut(&[u8]),
+) -> io::Result<Option<String>> {
+    stream.write_all(request)?;
+    stream.flush()?;
+    let (mut received, mut piece) = (Vec::new(), vec![0; 256 * 1024]);
+    let mut more = |received: &mut Vec<u8>| match stream.read(&mut piece)? {
+        0 => Err(io::Error::from(io::ErrorKind::UnexpectedEof)),
+        read => {
+            received.extend_from_slice(piece.get(..read).unwrap_or_default());
+            Ok(())
+        }
+    };
+    let head = loop {
+        match http::Head::parse(&received).map_err(io::Error::other)? {
+            Some(head) => break head,
+            None => more(&mut received)?,
+        }
+    };
+    received.drain(..head.bytes);
+    if head.status != 200 {
+        return Err(io::Error::other(format!("status {}", head.status)));
+    }
+    let mut left = match head.length {
+        Some(length) => length,
+        None => chunk(&mut received, &mut more)?,
+    };
+    loop {
+        while left > 0 {
+            if received.is_empty() {
+                more(&mut received)?;
+            }
+            let here = received
+                .len()
+                .min(usize::try_from(left).unwrap_or(usize::MAX));
+            take(received.get(..here).unwrap_or_default());
+            received.drain(..here);
+            left -= here as u64;
+        }
+        if head.length.is_some() {
+            return Ok(head.coding);
+        }
+        line(&mut received, &mut more)?;
+        left = chunk(&mut received, &mut more)?;
+        if left == 0 {
+            // Nobody sends trailers here.
+            line(&mut received, &mut more)?;
+            return Ok(head.coding);
+        }
+    }
+}
+
+/// The length of the chunk that begins here.
+fn chunk(
+    received: &mut Vec<u8>,
+    more: &mut impl FnMut(&mut Vec<u8>) -> io::Result<()>,
+) -> io::Result<u64> {
+    let line = line(received, more)?;
+    u64::from_str_radix(line.trim(), 16).map_err(io::Error::other)
+}
+
+fn line(
+    received: &mut Vec<u8>,
+    more: &mut impl FnMut(&mut Vec<u8>) -> io::Result<()>,
+) -> io::Result<String> {
+    loop {
+        if let Some(end) = received.iter().position(|byte| *byte == b'\n') {
+            let line: Vec<u8> = received.drain(..=end).collect();
+            return String::from_utf8(line).map_err(io::Error::other);
+        }
+        more(received)?;
+    }
+}
+
 fn ask(stream: &mut (impl Read + Write), path: &str, body: &[u8]) -> io::Result<()> {
     stream.write_all(&http::get(path, &[]))?;
     stream.flush()?;
@@ -116,3 +209,53 @@ impl Identity {
 }
 
 const NAME: &str = "localhost";
+
+#[cfg(test)]
+mod tests {
+    use std::net::TcpListener;
+
+    use super::*;
+
+    /// Answers with these bytes, a few at a time.
+    fn answering(bytes: &'static str) -> SocketAddr {
+        let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+        let address = listener.local_addr().unwrap();
+        std::thread::spawn(move || {
+            let (mut stream, _) = listener.accept().unwrap();
+            stream.set_nodelay(true).unwrap();
+            assert!(stream.read(&mut [0; 1_024]).unwrap() > 0);
+            for piece in bytes.as_bytes().chunks(3) {
+                stream.write_all(piece).unwrap();
+            }
+        });
+        address
+    }
+
+    fn downloaded(bytes: &'static str) -> Result<(Option<String>, Vec<u8>)> {
+        let mut client = Client::connect(answering(bytes), None).unwrap();
+        let mut body = Vec::new();
+        let coding = client.download("it", &http::get("/", &[]), |piece| body.extend(piece))?;
+        Ok((coding, body))
+    }
+
+    #[test]
+    fn a_body_is_downloaded_whole_with_a_length_and_in_chunks() {
+        let told = "HTTP/1.1 200 OK\r\ncontent-length: 5\r\n\r\nhello";
+        assert_eq!(downloaded(told).unwrap(), (None, b"hello".to_vec()));
+        let head = "HTTP/1.1 200 OK\r\ncontent-encoding: br\r\ntransfer-encoding: chunked\r\n\r\n";
+        let chunks = format!("{head}4\r\nhell\r\n1\r\no\r\n0\r\n\r\n").leak();
+        let (coding, body) = downloaded(chunks).unwrap();
+        assert_eq!((coding.as_deref(), &*body), (Some("br"), &b"hello"[..]));
+    }
+
+    #[test]
+    fn a_body_that_is_cut_is_a_fault() {
+        for cut in [
+            "HTTP/1.1 200 OK\r\ncontent-length: 6\r\n\r\nhello",
+            "HTTP/1.1 200 OK\r\ntransfer-encoding: chunked\r\n\r\n5\r\nhello\r\n",
+            "HTTP/1.1 404 Not Found\r\ncontent-length: 0\r\n\r\n",
+        ] {
+            assert!(matches!(downloaded(cut), Err(Fault::Answer(_))), "{cut}");
+        }
+    }
+}

@@ -1,4 +1,4 @@
-//! Who is measured: nginx, Varnish, and the gateway, each with a generated configuration.
+//! Who is measured: nginx, Varnish, HAProxy, Caddy, and the gateway, each with a generated configuration.
 
 use std::env;
 use std::fs::{self, Permissions};
@@ -21,6 +21,7 @@ pub(crate) struct Tools {
     pub(crate) nginx: PathBuf,
     pub(crate) varnish: PathBuf,
     pub(crate) haproxy: PathBuf,
+    pub(crate) caddy: PathBuf,
     /// `None` when only the others are measured.
     pub(crate) edgeway: Option<PathBuf>,
 }
@@ -76,10 +77,17 @@ impl Bench {
         taken(self.in_memory.path()).trouble(|| "cannot look at the files of a cache".to_owned())
     }
 
-    /// Writes a file that a configuration names, and returns where it is.
-    pub(crate) fn file(&self, name: &str, text: &str) -> Result<PathBuf> {
+    /// Makes a folder for files that are served.
+    pub(crate) fn folder(&self, name: &str) -> Result<PathBuf> {
+        let folder = self.directory.path().join(name);
+        fs::create_dir(&folder).trouble(|| format!("cannot make `{}`", folder.display()))?;
+        Ok(folder)
+    }
+
+    /// Writes a file that a configuration names, or one that is served, and returns where it is.
+    pub(crate) fn file(&self, name: &str, content: impl AsRef<[u8]>) -> Result<PathBuf> {
         let file = self.directory.path().join(name);
-        fs::write(&file, text).trouble(|| format!("cannot write `{}`", file.display()))?;
+        fs::write(&file, content).trouble(|| format!("cannot write `{}`", file.display()))?;
         Ok(file)
     }
 
@@ -94,7 +102,7 @@ impl Bench {
         let address = free_address()?;
         let file = self.file(
             &file_name(name, "conf"),
-            &nginx_conf(&file_name(name, "pid"), main, &http(address)),
+            nginx_conf(&file_name(name, "pid"), main, &http(address)),
         )?;
         let mut command = Command::new(&self.tools.nginx);
         command
@@ -113,7 +121,7 @@ impl Bench {
         file: impl FnOnce(SocketAddr) -> String,
     ) -> Result<Contestant> {
         let address = free_address()?;
-        let file = self.file(&file_name(name, "cfg"), &file(address))?;
+        let file = self.file(&file_name(name, "cfg"), file(address))?;
         let mut command = Command::new(&self.tools.haproxy);
         command.arg("-db").arg("-f").arg(file);
         // With TLS it says nothing to who speaks in the clear; and what listens is what answers.
@@ -154,7 +162,7 @@ impl Bench {
     /// it does not have. `vcl` is its program, without the first line.
     pub(crate) fn varnish(&self, name: &'static str, vcl: &str) -> Result<Contestant> {
         let address = free_address()?;
-        let file = self.file(&file_name(name, "vcl"), &format!("vcl 4.1;\n{vcl}"))?;
+        let file = self.file(&file_name(name, "vcl"), format!("vcl 4.1;\n{vcl}"))?;
         let mut command = Command::new(&self.tools.varnish);
         command.args([
             "-F",
@@ -172,6 +180,27 @@ impl Bench {
             .arg(file);
         command.arg("-n").arg(self.directory.path().join(name));
         self.start(name, command, address)
+    }
+
+    /// Starts a Caddy with one thread for its code; `site` is what it does with requests.
+    pub(crate) fn caddy(&self, name: &'static str, site: &str) -> Result<Contestant> {
+        let address = free_address()?;
+        let (host, port) = (address.ip(), address.port());
+        let global = "{\n    admin off\n    auto_https off\n}";
+        let text = format!("{global}\n:{port} {{\n    bind {host}\n{site}\n}}\n");
+        let file = self.file(&file_name(name, "caddyfile"), text)?;
+        let mut command = Command::new(&self.tools.caddy);
+        command.args(["run", "--adapter", "caddyfile", "--config"]);
+        command.arg(file);
+        command.env("GOMAXPROCS", "1");
+        command.env("XDG_DATA_HOME", self.directory.path());
+        command.env("XDG_CONFIG_HOME", self.directory.path());
+        self.start(name, command, address)
+    }
+
+    pub(crate) fn caddy_version(&self) -> Result<String> {
+        let version = first_line(&self.tools.caddy, "version")?;
+        Ok(format!("caddy {version}"))
     }
 
     pub(crate) fn varnish_version(&self) -> Result<String> {

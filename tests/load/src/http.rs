@@ -20,6 +20,44 @@ pub(crate) struct Answer<'a> {
     pub(crate) length: usize,
 }
 
+/// The head of an answer whose body may be of any length.
+pub(crate) struct Head {
+    pub(crate) status: u16,
+    /// None for a body in chunks.
+    pub(crate) length: Option<u64>,
+    pub(crate) coding: Option<String>,
+    /// How long the head itself is.
+    pub(crate) bytes: usize,
+}
+
+impl Head {
+    /// `Ok(None)` means that more bytes are needed.
+    pub(crate) fn parse(bytes: &[u8]) -> Result<Option<Self>, String> {
+        let mut headers = [httparse::EMPTY_HEADER; 32];
+        let mut head = httparse::Response::new(&mut headers);
+        let start = match head.parse(bytes) {
+            Ok(httparse::Status::Complete(start)) => start,
+            Ok(httparse::Status::Partial) => return Ok(None),
+            Err(error) => return Err(format!("a head that is not HTTP ({error})")),
+        };
+        let value = |name: &str| {
+            let mut headers = head.headers.iter();
+            let header = headers.find(|header| header.name.eq_ignore_ascii_case(name))?;
+            str::from_utf8(header.value).ok()
+        };
+        let length = value("content-length").and_then(|length| length.parse().ok());
+        if length.is_none() && value("transfer-encoding") != Some("chunked") {
+            return Err("an answer without a length or chunks".to_owned());
+        }
+        Ok(Some(Self {
+            status: head.code.expect("a complete head has a status"),
+            length,
+            coding: value("content-encoding").map(str::to_owned),
+            bytes: start,
+        }))
+    }
+}
+
 /// `Ok(None)` means that more bytes are needed.
 pub(crate) fn parse(bytes: &[u8]) -> Result<Option<Answer<'_>>, String> {
     parse_signed(bytes, None)

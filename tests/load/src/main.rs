@@ -19,6 +19,7 @@ mod process;
 mod report;
 mod scenario;
 mod scenarios;
+mod text;
 
 use std::io::{self, Write};
 use std::path::{Path, PathBuf};
@@ -71,6 +72,9 @@ struct Args {
     /// The HAProxy to compare with.
     #[arg(long, default_value = "haproxy", value_name = "FILE")]
     haproxy: PathBuf,
+    /// The Caddy to compare with.
+    #[arg(long, default_value = "caddy", value_name = "FILE")]
+    caddy: PathBuf,
     /// Where the figures and the pictures go [default: tests/load/results].
     #[arg(long, value_name = "DIR")]
     results: Option<PathBuf>,
@@ -97,6 +101,7 @@ fn run(args: &Args) -> Result<()> {
             nginx: args.nginx.clone(),
             varnish: args.varnish.clone(),
             haproxy: args.haproxy.clone(),
+            caddy: args.caddy.clone(),
             edgeway: edgeway(args)?,
         };
         let bench = Bench::new(tools, stop.clone())?;

@@ -32,7 +32,7 @@ pub(crate) struct Scenario {
     pub(crate) after: Option<After>,
 }
 
-pub(crate) type After = Box<dyn FnOnce(&Stop) -> Result<Vec<Finding>>>;
+pub(crate) type After = Box<dyn FnOnce(&[Contestant], &Stop) -> Result<Vec<Finding>>>;
 
 /// How much more than another job one may cost the same contestant.
 pub(crate) struct Growth {
@@ -189,7 +189,7 @@ impl Scenario {
             row.resident_after = self.contestants[row.contestant].process.resident()?;
         }
         if let Some(after) = self.after.take() {
-            self.findings.extend(after(stop)?);
+            self.findings.extend(after(&self.contestants, stop)?);
         }
         Ok(rows)
     }

@@ -31,7 +31,7 @@ pub(crate) fn prepare(bench: &Bench) -> Result<Scenario> {
         }
     }
     let client = identity.client(Resumption::disabled())?;
-    let after: After = Box::new(move |stop| {
+    let after: After = Box::new(move |_, stop| {
         let mut findings = Vec::new();
         for (contestant, secure) in &contestants {
             let tls = secure.then(|| Arc::clone(&client));

@@ -54,7 +54,7 @@ pub(crate) fn prepare(bench: &Bench) -> Result<Scenario> {
         ours: With(ours, EDGEWAY),
         theirs: With(NGINX_LIMIT, NGINX),
     };
-    let after: After = Box::new(move |stop| {
+    let after: After = Box::new(move |_, stop| {
         let grown = crowded.iter().map(|contestant| grown(contestant, stop));
         grown.collect()
     });

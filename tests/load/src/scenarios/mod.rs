@@ -2,6 +2,8 @@
 
 mod balance;
 mod cache;
+mod compress;
+mod files;
 mod idle;
 mod limit;
 mod proxy_jwt;
@@ -71,11 +73,27 @@ const ALL: &[Kind] = &[
         prepare: limit::prepare,
     },
     Kind {
+        name: "files",
+        title: "Files, small and large, plain and compressed beforehand",
+        prepare: files::prepare,
+    },
+    Kind {
+        name: "compress",
+        title: "What compressing a page costs, and what is left of it",
+        prepare: compress::prepare,
+    },
+    Kind {
         name: "tls",
         title: "Handshakes and large pages over TLS",
         prepare: tls::prepare,
     },
 ];
+
+pub(crate) fn median(values: &[f64]) -> f64 {
+    let mut sorted = values.to_vec();
+    sorted.sort_by(f64::total_cmp);
+    sorted.get(sorted.len() / 2).copied().unwrap_or_default()
+}
 
 /// The inside of a location that proxies to `app` and tells it who is calling, as edgeway does.
 const NGINX_PROXY_PASS: &str = "            proxy_pass http://app;

@@ -34,7 +34,7 @@ fn both(bench: &Bench, application: &Rc<Application>) -> Result<After> {
     let with = start("edgeway with ttl 1s", "cache: { ttl: 1s }")?;
     let without = start("edgeway without a cache", "")?;
     let application = Rc::clone(application);
-    Ok(Box::new(move |stop| {
+    Ok(Box::new(move |_, stop| {
         let with = surge(&with, &application, stop)?;
         let without = surge(&without, &application, stop)?;
         Ok(findings(&with, &without))

@@ -14,6 +14,7 @@ use crate::client::{Client, Identity};
 use crate::contestant::{Bench, Contestant};
 use crate::fault::{Fault, Result, Trouble};
 use crate::scenario::{After, Figure, Finding, Scenario, Stop, Upstream};
+use crate::scenarios::median;
 
 /// Starts both.
 pub(crate) fn prepare(bench: &Bench) -> Result<Scenario> {
@@ -27,7 +28,7 @@ pub(crate) fn prepare(bench: &Bench) -> Result<Scenario> {
     }
     let full = identity.client(Resumption::disabled())?;
     let resuming = identity.client(Resumption::in_memory_sessions(16))?;
-    let after: After = Box::new(move |stop| {
+    let after: After = Box::new(move |_, stop| {
         let mut costs = vec![Costs::default(); contestants.len()];
         for round in 0..ROUNDS {
             for turn in 0..contestants.len() {
@@ -141,12 +142,6 @@ fn findings(contestants: &[Contestant], costs: &[Costs]) -> Vec<Finding> {
         }
     }
     findings
-}
-
-fn median(values: &[f64]) -> f64 {
-    let mut sorted = values.to_vec();
-    sorted.sort_by(f64::total_cmp);
-    sorted.get(sorted.len() / 2).copied().unwrap_or_default()
 }
 
 fn nginx(bench: &Bench, identity: &Identity, file: &str) -> Result<Contestant> {
