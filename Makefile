@@ -3,7 +3,7 @@
 CARGO ?= cargo
 BUILD_TOOLS = cc=gcc g++=g++ cmake=cmake
 
-.PHONY: help run test python check demo bench micro waf
+.PHONY: help run test python check demo bench micro waf fuzz
 
 help: ## Print this
 	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "make %-8s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -39,9 +39,9 @@ check: ## Check format, lints, documentation, and dependencies
 demo: ## Run the tutorial in containers and check it (needs a Docker engine)
 	@compose/check
 
-bench: ## Measure the gateway beside nginx, nginx with njs, Varnish and HAProxy (about 30 minutes)
+bench: ## Measure the gateway beside nginx, nginx with njs, Varnish, HAProxy and Caddy (about 35 minutes)
 	@.ci/need $(BUILD_TOOLS) nginx=nginx /usr/lib/nginx/modules/ngx_http_js_module.so=libnginx-mod-http-js \
-		/usr/sbin/varnishd=varnish /usr/sbin/haproxy=haproxy
+		/usr/sbin/varnishd=varnish /usr/sbin/haproxy=haproxy caddy=caddy
 	$(CARGO) build --release --locked -p edgeway -p edgeway-load
 	target/release/edgeway-load
 
@@ -57,3 +57,7 @@ waf: ## Measure what the filter `waf` finds of known attacks, and refuses of har
 	@.ci/need $(BUILD_TOOLS)
 	$(CARGO) test --locked -p edgeway-tests --test waf
 	$(CARGO) bench --locked -p edgeway-filters --bench waf
+
+fuzz: ## Follow random paths to files for a minute, and hold what they lead to against a plain walk
+	@.ci/need $(BUILD_TOOLS)
+	EDGEWAY_FUZZ=$(or $(SECONDS),60) $(CARGO) test --locked -p edgeway --lib files::paths

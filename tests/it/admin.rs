@@ -136,7 +136,7 @@ fn the_index_lists_the_calls_and_health_is_told() {
     let index = ask(&gateway, "GET", "/").send();
     assert_eq!(index.header("content-type"), Some("application/json"));
     let calls = index.json()["calls"].as_array().unwrap().len();
-    assert_eq!(calls, 14);
+    assert_eq!(calls, 20);
     let health = ask(&gateway, "GET", "/healthz").send();
     assert_eq!(
         (health.status, &health.json()["status"]),

@@ -8,7 +8,7 @@ use edgeway_tests::{Finished, Gateway};
 
 use crate::cli::edgeway;
 
-const FILTERS: [&str; 24] = [
+const FILTERS: [&str; 28] = [
     "access_log",
     "adaptive_concurrency",
     "allow_methods",
@@ -18,20 +18,24 @@ const FILTERS: [&str; 24] = [
     "basic_auth",
     "body_limit",
     "client_certificate",
+    "compress",
     "concurrency",
     "cors",
     "csrf",
+    "error_pages",
     "expires",
     "forward_auth",
     "header_access",
     "headers",
     "introspect",
     "ip_access",
+    "json_fields",
     "jwt",
     "oidc",
     "rate_limit",
     "request_id",
     "security_headers",
+    "substitute",
     "waf",
 ];
 

@@ -341,6 +341,7 @@ fn response(headers: usize) -> CacheMeta {
         filing: Filing::default(),
         requested: Turn::now(),
         shared: true,
+        edited: false,
     });
     meta
 }

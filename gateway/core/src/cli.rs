@@ -205,7 +205,7 @@ fn row(route: &Route) -> [String; 4] {
         name.to_owned(),
         route.pattern.clone(),
         filters,
-        route.target.to_string(),
+        route.destination(),
     ]
 }
 

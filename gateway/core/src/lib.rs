@@ -4,6 +4,7 @@ mod cache;
 mod cli;
 mod config;
 mod credentials;
+mod files;
 mod proxy;
 pub mod route;
 mod server;
@@ -21,6 +22,13 @@ pub mod prelude {
     pub use std::process::ExitCode;
 
     pub use edgeway_sdk::prelude::*;
+}
+
+/// What a fuzzer drives, in `fuzz/`.
+#[cfg(any(test, feature = "fuzzing"))]
+#[doc(hidden)]
+pub mod fuzzing {
+    pub use crate::files::paths::{Led, Paths};
 }
 
 /// Measured against the others, it takes the least CPU time for each request

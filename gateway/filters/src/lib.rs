@@ -12,6 +12,7 @@ mod basic_auth;
 mod body_limit;
 mod client;
 mod client_certificate;
+mod compress;
 mod concurrency;
 mod cors;
 pub mod credentials;
@@ -19,6 +20,7 @@ mod criteria;
 mod csrf;
 mod digest;
 mod document;
+mod error_pages;
 mod expires;
 mod flights;
 mod forward;
@@ -28,14 +30,17 @@ mod headers;
 mod introspect;
 mod ip_access;
 mod json;
+mod json_fields;
 mod jwt;
 mod limit_key;
 mod oidc;
 mod origins;
+mod plain;
 mod rate_limit;
 mod request_id;
 mod security_headers;
 mod slots;
+mod substitute;
 mod waf;
 mod watched;
 mod written;
@@ -58,6 +63,7 @@ pub fn standard() -> Filters {
         .add_documented("bandwidth", bandwidth::DOC, bandwidth::build)
         .add_documented("basic_auth", basic_auth::DOC, basic_auth::build)
         .add_documented("body_limit", body_limit::DOC, body_limit::build)
+        .add_documented("compress", compress::DOC, compress::build)
         .add_documented("concurrency", concurrency::DOC, concurrency::build)
         .add_documented(
             "client_certificate",
@@ -66,12 +72,14 @@ pub fn standard() -> Filters {
         )
         .add_documented("cors", cors::DOC, cors::build)
         .add_documented("csrf", csrf::DOC, csrf::build)
+        .add_documented("error_pages", error_pages::DOC, error_pages::build)
         .add_documented("expires", expires::DOC, expires::build)
         .add_documented("forward_auth", forward_auth::DOC, forward_auth::build)
         .add_documented("header_access", header_access::DOC, header_access::build)
         .add_documented("headers", headers::DOC, headers::build)
         .add_documented("introspect", introspect::DOC, introspect::build)
         .add_documented("ip_access", ip_access::DOC, ip_access::build)
+        .add_documented("json_fields", json_fields::DOC, json_fields::build)
         .add_documented("jwt", jwt::DOC, jwt::build)
         .add_documented("oidc", oidc::DOC, oidc::build)
         .add_documented("rate_limit", rate_limit::DOC, rate_limit::build)
@@ -81,5 +89,6 @@ pub fn standard() -> Filters {
             security_headers::DOC,
             security_headers::build,
         )
+        .add_documented("substitute", substitute::DOC, substitute::build)
         .add_documented("waf", waf::DOC, waf::build)
 }

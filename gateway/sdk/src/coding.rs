@@ -14,6 +14,7 @@ use std::{cmp::Reverse, fmt};
 
 use http::{HeaderMap, HeaderValue, header::ACCEPT_ENCODING};
 use serde::Deserialize;
+use smallvec::SmallVec;
 
 /// A content coding that the gateway knows, written as HTTP has it: `gzip`, `br`, `zstd`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Deserialize)]
@@ -113,12 +114,22 @@ impl Accepted {
     /// See [`negotiate`].
     #[must_use]
     pub fn best(&self, offered: &[Coding]) -> Option<Coding> {
-        let welcome = offered.iter().filter(|coding| self.accepts(**coding));
-        // The first of those that are equal.
-        let best = welcome.min_by_key(|coding| Reverse(self.weight(**coding)))?;
+        self.ranked(offered).first().copied()
+    }
+
+    /// The codings of those that are offered which a client likes at least as well as a body as it is, the best
+    /// one first.
+    #[must_use]
+    pub fn ranked(&self, offered: &[Coding]) -> SmallVec<[Coding; 3]> {
         // Only where it says so does a client like the body better as it is.
-        let plain = self.identity.unwrap_or(0);
-        (self.weight(*best) >= plain).then_some(*best)
+        let plain = self.identity.unwrap_or(0).max(1);
+        let offered = offered.iter().copied();
+        let mut ranked: SmallVec<_> = offered
+            .filter(|coding| self.weight(*coding) >= plain)
+            .collect();
+        // Stable: of those that are equal, ours comes first.
+        ranked.sort_by_key(|coding| Reverse(self.weight(*coding)));
+        ranked
     }
 
     /// Whether a client has said that it takes a coding.
@@ -234,6 +245,19 @@ mod tests {
             sent(&["gzip;q=0.5", "br;q=0.4"]).best(&OURS),
             Some(Coding::Gzip)
         );
+    }
+
+    #[test]
+    fn all_that_a_client_likes_better_than_the_body_as_it_is_are_ranked() {
+        use Coding::{Brotli, Gzip, Zstd};
+        for (line, ranked) in [
+            ("gzip, br, zstd", &[Brotli, Zstd, Gzip][..]),
+            ("gzip, br;q=0.5, zstd;q=0.7", &[Gzip, Zstd, Brotli]),
+            ("gzip, br;q=0.5, identity;q=0.7", &[Gzip]),
+            ("gzip;q=0, *;q=0.5", &[Brotli, Zstd]),
+        ] {
+            assert_eq!(sent(&[line]).ranked(&OURS).as_slice(), ranked, "{line}");
+        }
     }
 
     #[test]

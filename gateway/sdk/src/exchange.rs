@@ -1,6 +1,7 @@
 //! One request and what becomes of it, apart from the two heads.
 
 use std::{
+    borrow::Cow,
     fmt,
     net::{IpAddr, SocketAddr},
     num::NonZeroU64,
@@ -8,6 +9,7 @@ use std::{
     time::Instant,
 };
 
+use bytes::Bytes;
 use http::StatusCode;
 
 use crate::{
@@ -65,6 +67,10 @@ pub struct Exchange {
     pub request_edits: Vec<Edit>,
     /// Edits of the response's body, in the order they were asked for: from the end of the chain up.
     pub response_edits: Vec<Edit>,
+    /// Who has written the response's body.
+    pub content: Content,
+    /// The body that takes the place of the response's, before the edits.
+    pub replacement: Option<Bytes>,
     /// The filter whose hook is being called.
     pub caller: Caller,
     /// The reason of a refusal or a failure, for the log.
@@ -78,6 +84,18 @@ pub struct Exchange {
     /// What the cache did for the request, on routes that have one.
     pub cached: Option<Cached>,
     id: OnceLock<Box<str>>,
+}
+
+/// Who has written the body of a response.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub enum Content {
+    /// Whoever has made the response: an endpoint, a target, a filter.
+    #[default]
+    Given,
+    /// The gateway, for a refusal or a failure that has none of its own, with what the client may read of it.
+    Standard(Option<Cow<'static, str>>),
+    /// A filter, in the place of another one ([`Response::replace_body`](crate::Response::replace_body)).
+    Replaced,
 }
 
 /// What a filter has decided against a request.
@@ -129,6 +147,8 @@ impl Exchange {
             started: Instant::now(),
             request_edits: Vec::new(),
             response_edits: Vec::new(),
+            content: Content::default(),
+            replacement: None,
             caller: Caller::default(),
             reason: None,
             decided_by: None,

@@ -13,8 +13,8 @@ use crate::{Record, Reply, Request, Response, Result, Upstream};
 /// ended.
 ///
 /// Requests go down a route's chain, responses come up it: for the chain `[a, b]` the calls are
-/// `a.request`, `b.request`, `a.upstream`, `b.upstream`, `b.response`, `a.response`. A filter whose
-/// [`request`](Self::request) was called sees the response, wherever that came from, and the record
+/// `a.request`, `b.request`, `a.upstream`, `b.upstream`, `b.fetched`, `a.fetched`, `b.response`, `a.response`. A
+/// filter whose [`request`](Self::request) was called sees the response, wherever that came from, and the record
 /// at the end; a filter below one that replied sees neither.
 #[async_trait]
 pub trait Filter: Send + Sync + 'static {
@@ -36,6 +36,20 @@ pub trait Filter: Send + Sync + 'static {
         Ok(())
     }
 
+    /// Called on the final head of a response where it comes to be: as an endpoint has sent it, or as the gateway has
+    /// made it. All filters see it here before the first [`response`](Self::response).
+    ///
+    /// It is before the cache: what is changed here, also by [`Response::edit_body`], is what is stored, and this is
+    /// not called for what comes out of there. So it may depend on the request only as far as the response says in
+    /// `Vary`, and what it does to a response it does to a 304 as well that says that such a one still holds. It may
+    /// be called for a request that no client waits for, to fetch what is stored anew.
+    ///
+    /// An error replaces the response with a reply of the error's status.
+    fn fetched(&self, response: &mut Response<'_>) -> Result<()> {
+        let _ = response;
+        Ok(())
+    }
+
     /// Called once per request, on the final head (never on a `100 Continue` or `103 Early Hints`).
     ///
     /// An error replaces the response with a reply of the error's status.
@@ -47,6 +61,12 @@ pub trait Filter: Send + Sync + 'static {
     /// Whether the filter may refuse requests. One that never does can't be told to only report it.
     fn refuses(&self) -> bool {
         true
+    }
+
+    /// Whether the filter decides who may pass, or how often. It is not asked about requests that nobody may make,
+    /// while a route is closed for maintenance: who has no token is told that, and nothing of a token.
+    fn guards(&self) -> bool {
+        self.refuses()
     }
 
     /// Which hooks the filter has a use for. Asked once, when the configuration is loaded: the others are never
@@ -79,6 +99,8 @@ impl Hooks {
     pub const RESPONSE: Self = Self(1 << 2);
     /// [`Filter::log`].
     pub const LOG: Self = Self(1 << 3);
+    /// [`Filter::fetched`].
+    pub const FETCHED: Self = Self(1 << 4);
     /// All of them.
     pub const ALL: Self = Self(u8::MAX);
 

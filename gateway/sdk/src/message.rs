@@ -20,7 +20,7 @@ use percent_encoding::percent_decode_str;
 use crate::{
     BodyEdit, Error, Exchange, Identity, Result, Values,
     body::Edit,
-    exchange::{Scheme, Speed},
+    exchange::{Content, Scheme, Speed},
 };
 
 /// The head of a request, wherever it is kept, and a way to its body.
@@ -82,6 +82,24 @@ pub fn is_framing(name: &HeaderName) -> bool {
     ];
     FRAMING.contains(&name.as_str())
 }
+
+/// What holds for one body alone, beside its type and its length.
+const OF_A_BODY: [HeaderName; 14] = [
+    header::ACCEPT_RANGES,
+    header::CONTENT_DISPOSITION,
+    header::CONTENT_ENCODING,
+    header::CONTENT_LANGUAGE,
+    header::CONTENT_LOCATION,
+    header::CONTENT_RANGE,
+    header::ETAG,
+    header::LAST_MODIFIED,
+    HeaderName::from_static("content-digest"),
+    HeaderName::from_static("content-md5"),
+    HeaderName::from_static("digest"),
+    HeaderName::from_static("repr-digest"),
+    HeaderName::from_static("signature"),
+    HeaderName::from_static("signature-input"),
+];
 
 /// Whether two names of headers, in lower case, differ in nothing but `_` for `-`: WSGI and CGI applications can't tell
 /// them apart.
@@ -444,6 +462,28 @@ impl<'a> Response<'a> {
         &mut self.exchange.values
     }
 
+    /// Who has written the body, as far as it was decided.
+    pub fn content(&self) -> &Content {
+        &self.exchange.content
+    }
+
+    /// Puts this body in the place of the one that comes, with its length. What was said of that one goes with it: how
+    /// it is coded, its validators, its digests. So do edits of filters below this one; those above see this body.
+    ///
+    /// To a `HEAD`, and with a status that has no body, none is sent.
+    pub fn replace_body(&mut self, content_type: HeaderValue, body: impl Into<Bytes>) {
+        for name in &OF_A_BODY {
+            self.head.remove(name);
+        }
+        if self.status() == StatusCode::PARTIAL_CONTENT {
+            self.head.set_status(StatusCode::OK);
+        }
+        self.head.set(header::CONTENT_TYPE, content_type);
+        self.exchange.response_edits.clear();
+        self.exchange.replacement = Some(body.into());
+        self.exchange.content = Content::Replaced;
+    }
+
     /// Has the body pass through `edit`, before the edits of filters above this one.
     ///
     /// The client is given the whole body then, whichever part it asks for. A part that the endpoint has made can't
@@ -683,6 +723,30 @@ mod tests {
             Request::new(&mut head, &mut exchange).remove_query("key");
             assert_eq!(head.uri.to_string(), rest, "{target}");
         }
+    }
+
+    #[test]
+    fn a_body_in_the_place_of_another_has_nothing_of_that_one() {
+        struct Nothing;
+        impl BodyEdit for Nothing {
+            fn edit(&mut self, _: Bytes, _: bool) -> Result<Bytes> {
+                Ok(Bytes::new())
+            }
+        }
+        let (request, mut exchange) = request_for("/");
+        let response = http::Response::builder().status(206);
+        let response = response.header("content-encoding", "gzip");
+        let response = response.header("etag", "\"a\"").header("retry-after", "5");
+        let (mut head, ()) = response.body(()).unwrap().into_parts();
+        let mut response = Response::new(&mut head, &request, &mut exchange, Origin::Upstream);
+        response.edit_body(Nothing);
+        response.replace_body(HeaderValue::from_static("text/plain"), "page");
+        assert_eq!(response.content(), &Content::Replaced);
+        let names: Vec<_> = response.headers().keys().map(HeaderName::as_str).collect();
+        assert_eq!(names, ["retry-after", "content-type"]);
+        assert_eq!(response.status(), StatusCode::OK);
+        assert_eq!(exchange.replacement.as_deref(), Some(&b"page"[..]));
+        assert!(exchange.response_edits.is_empty());
     }
 
     #[test]

@@ -5,6 +5,8 @@ use std::{borrow::Cow, fmt};
 use bytes::Bytes;
 use http::{HeaderMap, HeaderName, HeaderValue, StatusCode, header::CONTENT_TYPE};
 
+use crate::exchange::Content;
+
 /// A response made by the gateway itself.
 ///
 /// It goes up the chain like any other response. With a status of 400 or more and no body of its
@@ -126,6 +128,14 @@ impl Reply {
     /// The body, if it has one of its own.
     pub fn content(&self) -> Option<&Bytes> {
         self.body.as_ref()
+    }
+
+    /// Who writes the body of a response that is made of it.
+    pub fn author(&self) -> Content {
+        match self.body.is_none() && self.status.as_u16() >= 400 {
+            true => Content::Standard(self.detail.clone()),
+            false => Content::Given,
+        }
     }
 
     /// What the client is told beside the status.

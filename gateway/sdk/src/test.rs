@@ -186,17 +186,20 @@ impl Trial {
             &mut self.exchange,
             origin,
         );
-        let failure = match hooks.has(Hooks::RESPONSE) {
-            true => filter.response(&mut response).err(),
-            false => None,
-        };
+        let mut shown = Ok(());
+        if hooks.has(Hooks::FETCHED) {
+            shown = filter.fetched(&mut response);
+        }
+        if shown.is_ok() && hooks.has(Hooks::RESPONSE) {
+            shown = filter.response(&mut response);
+        }
         Outcome {
             request: self.head.parts,
             sent,
             exchange: self.exchange,
             answer: self.answer,
             reply,
-            failure,
+            failure: shown.err(),
             origin,
             delay: self.delay,
         }
@@ -257,7 +260,7 @@ pub struct Outcome {
     pub answer: response::Parts,
     /// The reply, if the filter made one or failed.
     pub reply: Option<Reply>,
-    /// The failure of the response hook.
+    /// The failure of a hook for responses.
     pub failure: Option<Error>,
     /// Where the response came from.
     pub origin: Origin,

@@ -26,7 +26,7 @@ pub(super) struct Map {
 }
 
 /// Maps whose keys are names that users choose. What is below `json` is theirs as well.
-const FREE: [&str; 25] = [
+const FREE: [&str; 32] = [
     "caches",
     "listeners",
     "upstreams",
@@ -34,6 +34,7 @@ const FREE: [&str; 25] = [
     "routes[].match.query",
     "routes[].match.cookies",
     "routes[].respond.headers",
+    "routes[].files.types",
     "basic_auth.users",
     "headers.request.append",
     "headers.request.set",
@@ -41,6 +42,12 @@ const FREE: [&str; 25] = [
     "headers.response.append",
     "headers.response.set",
     "headers.response.set_if_absent",
+    "json_fields.request.add",
+    "json_fields.request.rename",
+    "json_fields.request.set",
+    "json_fields.response.add",
+    "json_fields.response.rename",
+    "json_fields.response.set",
     "jwt.forward",
     "jwt.require",
     "forward_auth.identity",
@@ -72,7 +79,8 @@ impl Map {
             .rsplit_once("filters[].")
             .map_or(&*self.path, |(_, filter)| filter);
         let free = FREE.contains(&path) || path.ends_with(".tcp.sni");
-        if free || path.starts_with("routes[].respond.json") {
+        let json = ["routes[].respond.json", "error_pages.pages[].json"];
+        if free || json.iter().any(|json| path.starts_with(json)) {
             Keys::Free
         } else if CHOICES.iter().any(|choice| path.ends_with(choice)) {
             Keys::Choice

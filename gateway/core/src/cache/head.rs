@@ -29,6 +29,8 @@ pub(crate) struct Notes {
     pub(crate) requested: Turn,
     /// Whether others who ask are given it while it still comes.
     pub(crate) shared: bool,
+    /// Whether the body is what edits of filters have made of the upstream's.
+    pub(crate) edited: bool,
 }
 
 /// All of a response but its body.
@@ -36,6 +38,7 @@ pub(crate) struct Notes {
 pub(crate) struct Head {
     header: ResponseHeader,
     freshness: Freshness,
+    edited: bool,
     created: SystemTime,
     /// When the first variant of its family was stored, those of whom are not older.
     begun: SystemTime,
@@ -52,6 +55,9 @@ struct Written {
     meta: Bytes,
     header: Bytes,
     freshness: Freshness,
+    /// Files that were written before there was this have no such body.
+    #[serde(default)]
+    edited: bool,
 }
 
 impl Head {
@@ -77,6 +83,7 @@ impl Head {
         Ok(Self {
             header: copy(meta.response_header())?,
             freshness: notes.freshness,
+            edited: notes.edited,
             created: meta.created(),
             begun,
             variance: meta.variance(),
@@ -98,6 +105,7 @@ impl Head {
             meta: meta.into(),
             header: header.into(),
             freshness: self.freshness,
+            edited: self.edited,
         };
         let bytes = rmp_serde::to_vec(&written);
         Ok(bytes
@@ -119,6 +127,7 @@ impl Head {
             filing: filing.clone(),
             requested: Turn::now(),
             shared: true,
+            edited: written.edited,
         });
         Self::new(&meta)
     }
@@ -140,6 +149,12 @@ impl Head {
     /// Which variant it is.
     pub(crate) fn variant(&self) -> Option<&HashBinary> {
         self.variance.as_ref()
+    }
+
+    /// Whether its body is what filters have made of the upstream's. It may be other bytes when it is fetched again,
+    /// though the upstream says that it is the same: there are no parts of it.
+    pub(crate) fn edited(&self) -> bool {
+        self.edited
     }
 
     /// As the response has it; a purge may have it be stale before.
@@ -302,6 +317,7 @@ pub(super) mod tests {
             filing: Filing::default(),
             requested: Turn::now(),
             shared: true,
+            edited: false,
         });
         meta
     }

@@ -14,7 +14,7 @@ use super::{
     },
     scalar::SchemeName,
 };
-use crate::route::{Match, Test};
+use crate::route::{Match, PathPattern, Test};
 
 /// `when: { path: /admin/, method: [POST, DELETE], clients: [10.0.0.0/8] }`: all that it names must hold, of a
 /// list one is enough.
@@ -42,7 +42,7 @@ impl ConditionConfig {
 
     fn asks_of_the_head(&self) -> bool {
         !self.host.0.is_empty()
-            || !self.path.0.is_empty()
+            || !self.path.is_empty()
             || !self.method.0.is_empty()
             || self.scheme.is_some()
             || self.listener.is_some()
@@ -62,7 +62,7 @@ impl ConditionConfig {
         }
         let mut predicates = predicates(&self.headers, &self.query, &self.cookies)?;
         predicates.extend(origin(self.scheme, self.listener.as_ref()));
-        let mut paths: Vec<_> = self.path.0.iter().map(|path| path.0.clone()).collect();
+        let mut paths: Vec<_> = self.path.patterns().collect();
         if paths.is_empty() {
             paths.push(everything());
         }
@@ -84,7 +84,17 @@ impl ConditionConfig {
 
 /// A path as routes write it, or a list of them.
 #[derive(Debug, Default)]
-struct Paths(Vec<PathText>);
+pub(crate) struct Paths(Vec<PathText>);
+
+impl Paths {
+    pub(crate) fn is_empty(&self) -> bool {
+        self.0.is_empty()
+    }
+
+    pub(crate) fn patterns(&self) -> impl Iterator<Item = PathPattern> {
+        self.0.iter().map(|path| path.0.clone())
+    }
+}
 
 impl<'de> Deserialize<'de> for Paths {
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {

@@ -12,10 +12,12 @@ pub(crate) mod deserialize;
 pub(crate) mod diagnostic;
 mod discovery;
 pub(crate) mod document;
+pub(crate) mod files;
 mod health;
 mod http2;
 mod listen;
 mod listener;
+mod maintenance;
 pub(crate) mod matching;
 mod requests;
 pub(crate) mod scalar;
@@ -47,6 +49,7 @@ pub(crate) use self::{
     http2::{Http2, MaybeHttp2},
     listen::{Backlog, FileMode, ListenAddress, PortAddress, SocketOptions, TcpKeepalive},
     listener::{Connections, Listener, Tcp},
+    maintenance::Maintenance,
     matching::MatchConfig,
     requests::{MaxBody, Requests, Underscores},
     scalar::{EndpointAddress, HostPolicy, Network, OneOrMany, Percent, Status, StatusRange},
@@ -91,6 +94,8 @@ pub(crate) struct Config {
     pub(crate) caches: Entries<CacheZone>,
     /// Where the running gateway is looked at and changed.
     pub(crate) admin: Option<Admin>,
+    /// Closes everything.
+    pub(crate) maintenance: Option<At<Maintenance>>,
     #[serde(default)]
     pub(crate) filters: Vec<Named>,
     /// Needed where a listener speaks HTTP.
@@ -114,6 +119,8 @@ pub(crate) struct Route {
     pub(crate) name: Option<At<String>>,
     #[serde(rename = "match", default)]
     pub(crate) matching: MatchConfig,
+    /// Closes this route.
+    pub(crate) maintenance: Option<At<Maintenance>>,
     #[serde(default)]
     pub(crate) filters: Vec<Named>,
     pub(crate) strip_prefix: Option<At<String>>,
@@ -134,6 +141,8 @@ pub(crate) struct Route {
     pub(crate) grpc_web: Option<At<bool>>,
     /// Whether and how responses of the upstream are stored.
     pub(crate) cache: Option<At<Cache>>,
+    /// Looked at before another target, if there is one.
+    pub(crate) files: Option<At<files::Files>>,
     pub(crate) redirect: Option<At<Redirect>>,
     pub(crate) respond: Option<At<Respond>>,
 }

@@ -1,8 +1,11 @@
 //! What comes back from an endpoint.
 
-use edgeway_sdk::{Origin, Reply, message::is_framing};
+use std::mem;
+
+use bytes::Bytes;
+use edgeway_sdk::{Hooks, Origin, Reply, body::Edit, message::is_framing};
 use http::{
-    HeaderMap, HeaderName, HeaderValue, StatusCode, Version,
+    HeaderMap, HeaderName, HeaderValue, Method, StatusCode, Version,
     header::{CONNECTION, CONTENT_LENGTH, RANGE, TRAILER, TRANSFER_ENCODING, UPGRADE},
 };
 use pingora::{Error, ErrorType, Result, cache::CachePhase, http::ResponseHeader};
@@ -65,7 +68,63 @@ pub(super) fn arrived(
     if let Some(tries) = &ctx.tries {
         strip(response, &tries.cluster.settings.hide_headers);
     }
+    fetched(session, response, ctx)
+}
+
+/// Shows the answer to the filters before it may be stored, and has its body pass the edits that they ask for.
+fn fetched(session: &mut Session, response: &mut ResponseHeader, ctx: &mut Ctx) -> Result<()> {
+    if ctx.route.chain.hooks.has(Hooks::FETCHED) {
+        if is_empty(session, response.status, ctx) {
+            // Over HTTP/2 nobody may have said so.
+            response.insert_header(CONTENT_LENGTH, 0)?;
+        }
+        ctx.origin = Origin::Upstream;
+        ctx.unfetched = None;
+        let kept = mem::take(&mut ctx.exchange.response_edits);
+        let shown = chain::fetched(response, session.req_header(), ctx);
+        let edits = mem::replace(&mut ctx.exchange.response_edits, kept);
+        shown.map_err(|reply| ctx.refuse(*reply))?;
+        if !edits.is_empty() && response.status != StatusCode::SWITCHING_PROTOCOLS {
+            edit_fetched(session, response, ctx, edits)?;
+        }
+    }
+    if let Some(caching) = &mut ctx.caching {
+        caching.shown(response);
+    }
     Ok(())
+}
+
+/// Whether the answer could have a body, and has none.
+fn is_empty(session: &Session, status: StatusCode, ctx: &Ctx) -> bool {
+    // For the cache Pingora asks for the body as well.
+    let asked = session.cache.enabled() || session.req_header().method != Method::HEAD;
+    let may = !body::has_no_body(status) && status != StatusCode::SWITCHING_PROTOCOLS;
+    ctx.bare && asked && may
+}
+
+/// Has the body edited on its way to the cache and the client; see [`edit`].
+fn edit_fetched(
+    session: &mut Session,
+    response: &mut ResponseHeader,
+    ctx: &mut Ctx,
+    edits: Vec<Edit>,
+) -> Result<()> {
+    if response.status == StatusCode::PARTIAL_CONTENT {
+        return Err(ctx.refuse(of_a_part()));
+    }
+    body::reframe(response)?;
+    if !ctx.bare && !body::has_no_body(response.status) {
+        body::edit_fetched(session, edits);
+    }
+    if let Some(caching) = &mut ctx.caching {
+        caching.edits();
+    }
+    Ok(())
+}
+
+/// The reply in the place of a part of a body that is to be edited.
+fn of_a_part() -> Reply {
+    Reply::new(416).because("the body is edited, and this is a part of it")
 }
 
 /// Counts what an endpoint says before its answer. Its time would never be over, as long as it says something.
@@ -105,8 +164,8 @@ fn frame(response: &mut ResponseHeader) -> Result<()> {
         response.remove_header(&CONTENT_LENGTH);
         response.remove_header(&TRANSFER_ENCODING);
     }
-    // With HTTP/1.0 the protocol can't be changed.
-    if response.version < Version::HTTP_11 && response.status != StatusCode::SWITCHING_PROTOCOLS {
+    // With HTTP/1.0 the protocol can't be changed. A head of HTTP/2 that is stored could not be written over HTTP/1.1.
+    if response.status != StatusCode::SWITCHING_PROTOCOLS {
         response.set_version(Version::HTTP_11);
     }
     Ok(())
@@ -157,7 +216,7 @@ pub(super) async fn pass(
     if !is_final(response.status) {
         return Ok(());
     }
-    let finished = finish(session, response, ctx);
+    let finished = finish(session, response, ctx).await;
     if finished.is_err() && serves_stored(session) {
         // Pingora has a reply of its own to this, unless there is one.
         let reply = ctx.verdict.take().unwrap_or_else(|| Reply::new(500));
@@ -167,7 +226,7 @@ pub(super) async fn pass(
     finished
 }
 
-fn finish(session: &mut Session, response: &mut ResponseHeader, ctx: &mut Ctx) -> Result<()> {
+async fn finish(session: &mut Session, response: &mut ResponseHeader, ctx: &mut Ctx) -> Result<()> {
     if let Some(call) = &mut ctx.web {
         call.answered(session.req_header().version, response)?;
     }
@@ -186,6 +245,10 @@ fn finish(session: &mut Session, response: &mut ResponseHeader, ctx: &mut Ctx) -
         None => show(session, response, ctx)?,
     }
     cache::date(session, response, ctx);
+    let replacement = body::replacement(ctx).map_err(|reply| ctx.refuse(*reply))?;
+    if let Some(body) = replacement {
+        return replace(session, response, ctx, body).await;
+    }
     if body::is_edited(ctx) {
         return edit(session, response, ctx);
     }
@@ -216,11 +279,16 @@ fn serves_stored(session: &Session) -> bool {
 
 /// HTTP/1.0 knows no chunks: the end of such a body is the end of the connection.
 fn unchunk(session: &mut Session, response: &mut ResponseHeader) {
-    if session.req_header().version < Version::HTTP_11
-        && response.headers.contains_key(TRANSFER_ENCODING)
+    let request = session.req_header();
+    if request.version < Version::HTTP_11
+        && !response.headers.contains_key(CONTENT_LENGTH)
+        && !body::is_absent(&request.method, response.status)
+        && response.status != StatusCode::SWITCHING_PROTOCOLS
     {
         response.remove_header(&TRANSFER_ENCODING);
         session.set_keepalive(None);
+        // After this Pingora has a body from HTTP/2 come in chunks all the same.
+        body::unchunk(session);
     }
 }
 
@@ -275,8 +343,7 @@ fn edit(session: &mut Session, response: &mut ResponseHeader, ctx: &mut Ctx) -> 
     }
     if response.status == StatusCode::PARTIAL_CONTENT {
         ctx.exchange.response_edits.clear();
-        let reply = Reply::new(416).because("the body is edited, and this is a part of it");
-        return Err(ctx.refuse(reply));
+        return Err(ctx.refuse(of_a_part()));
     }
     body::reframe(response)?;
     let request = session.req_header();
@@ -288,6 +355,41 @@ fn edit(session: &mut Session, response: &mut ResponseHeader, ctx: &mut Ctx) -> 
     }
     body::edit_response(session, ctx);
     Ok(())
+}
+
+/// Has this body take the place of the one that follows, if one does.
+async fn replace(
+    session: &mut Session,
+    response: &mut ResponseHeader,
+    ctx: &mut Ctx,
+    mut body: Bytes,
+) -> Result<()> {
+    if response.status == StatusCode::SWITCHING_PROTOCOLS {
+        return Ok(());
+    }
+    let may_be_empty = may_be_empty(response);
+    response.remove_header(&TRANSFER_ENCODING);
+    // What the endpoint calls the status is a part of what it has to say.
+    response.set_reason_phrase(None)?;
+    if !body::has_no_body(response.status) {
+        response.insert_header(CONTENT_LENGTH, body.len())?;
+    }
+    if body::is_absent(&session.req_header().method, response.status) {
+        return Ok(());
+    }
+    if may_be_empty {
+        reply::send_instead(session, ctx, response.clone(), mem::take(&mut body)).await?;
+    }
+    body::replace(session, ctx, body);
+    Ok(())
+}
+
+/// Whether nothing may follow a head: where no body comes Pingora asks for none. It has marked what has no length.
+fn may_be_empty(response: &ResponseHeader) -> bool {
+    match body::content_length(&response.headers) {
+        Some(length) => length == 0,
+        None => !response.headers.contains_key(TRANSFER_ENCODING),
+    }
 }
 
 #[cfg(test)]

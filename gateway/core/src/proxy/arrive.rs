@@ -7,11 +7,11 @@ use http::{HeaderValue, Method, StatusCode, Version, header};
 use pingora::http::{RequestHeader, authority::raw_target_authority};
 use pingora_proxy::Session;
 
-use super::{client, ctx::Ctx, depart::Via, hygiene, limits};
+use super::{chain, client, ctx::Ctx, depart::Via, grpc_web, hygiene, limits, maintenance};
 use crate::{
     route::{Found, Host, Normalised, Reached, RouteRequest, normalise},
     server::{Answers, Entrance, Level},
-    snapshot::Target,
+    snapshot::{Route, Target},
 };
 
 /// Finds the route of a request. A reply is what the request comes to after the chain, instead of
@@ -140,14 +140,42 @@ fn find(head: &RequestHeader, host: Option<&Host<'_>>, ctx: &mut Ctx) -> Option<
         ),
         Found::NotFound => None,
     };
-    ctx.exchange.route = Arc::clone(&ctx.route.name);
-    if let Target::Upstream(_) = ctx.route.target {
-        ctx.path = departing(path, &normal, ctx);
-    }
+    enter(path, &normal, ctx);
     if normal.matched() != path {
         ctx.exchange.normalised = Some(normal.matched().into());
     }
     verdict
+}
+
+/// Takes note of what is different on this route from others.
+fn enter(sent: &str, normal: &Normalised<'_>, ctx: &mut Ctx) {
+    ctx.exchange.route = Arc::clone(&ctx.route.name);
+    if let Target::Upstream(_) = ctx.route.target {
+        ctx.path = departing(sent, normal, ctx);
+    }
+}
+
+/// Has a request go on as one of another route, whose chain begins with the filters that have seen it. A reply is what
+/// it comes to before the target.
+pub(super) async fn go_on(
+    session: &mut Session,
+    ctx: &mut Ctx,
+    route: &Arc<Route>,
+) -> pingora::Result<Option<Reply>> {
+    ctx.route = Arc::clone(route);
+    let head = session.req_header();
+    let path = head.uri.path();
+    match normalise(path) {
+        Ok(normal) => enter(path, &normal, ctx),
+        Err(_) => return Ok(Some(Reply::new(400).detail("The path is not valid."))),
+    }
+    ctx.web = grpc_web::recognise(head, &ctx.route);
+    // Who has come so far has passed the filters of the first route; those of this one are not asked any more.
+    if let Some(reply) = maintenance::closed(session, ctx) {
+        return Ok(Some(reply));
+    }
+    let verdict = limits::announced_body(session.req_header(), ctx);
+    chain::down(session, ctx, verdict).await
 }
 
 /// The path for the upstream, if it is not the one that the client sent.
@@ -160,7 +188,7 @@ fn departing(sent: &str, normal: &Normalised<'_>, ctx: &Ctx) -> Option<String> {
 }
 
 /// Sends the client from `/users` to `/users/`, where the route is.
-fn slash(path: &Normalised<'_>, query: Option<&str>) -> Reply {
+pub(super) fn slash(path: &Normalised<'_>, query: Option<&str>) -> Reply {
     let query = query.map(|query| format!("?{query}")).unwrap_or_default();
     let location = format!("{}/{query}", path.matched());
     Reply::new(StatusCode::MOVED_PERMANENTLY.as_u16()).header(header::LOCATION, location)

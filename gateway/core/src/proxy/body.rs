@@ -5,12 +5,12 @@ use std::{any::Any, mem, time::Duration};
 use async_trait::async_trait;
 use bytes::Bytes;
 use edgeway_sdk::{
-    Reply,
+    BodyEdit, Reply,
     body::{Caller, Edit},
 };
 use http::{
     HeaderMap, HeaderValue, Method, StatusCode,
-    header::{ACCEPT_RANGES, CONTENT_LENGTH, ETAG},
+    header::{ACCEPT_RANGES, CONTENT_LENGTH, ETAG, TRANSFER_ENCODING},
 };
 use pingora::{
     Error, ErrorType, Result,
@@ -107,13 +107,56 @@ pub(super) fn response(
 
 /// Whether filters edit the response's body.
 pub(super) fn is_edited(ctx: &Ctx) -> bool {
-    !ctx.exchange.response_edits.is_empty()
+    !ctx.exchange.response_edits.is_empty() || ctx.exchange.replacement.is_some()
+}
+
+/// The body that takes the place of one that is on its way, after the edits; nothing if there is none.
+///
+/// # Errors
+///
+/// What the failure of an edit comes to.
+pub(super) fn replacement(ctx: &mut Ctx) -> std::result::Result<Option<Bytes>, Box<Reply>> {
+    let Some(body) = ctx.exchange.replacement.take() else {
+        return Ok(None);
+    };
+    let mut reported = Vec::new();
+    let edited = edit_whole(&mut ctx.exchange.response_edits, body, &mut reported);
+    ctx.exchange.response_edits.clear();
+    chain::edited(ctx, reported, edited).map(Some)
+}
+
+/// Has this body pass in the place of the one that follows, at the end of it: a connection to an endpoint is of no
+/// use any more if its response is not read to the end, and Pingora ends with what the client has.
+pub(super) fn replace(session: &mut Session, ctx: &mut Ctx, body: Bytes) {
+    ctx.exchange.response_edits.push(Edit {
+        edit: Box::new(Instead(body)),
+        caller: Caller::default(),
+    });
+    edit_response(session, ctx);
+}
+
+/// Lets nothing of a body pass, and at its end another one.
+struct Instead(Bytes);
+
+impl BodyEdit for Instead {
+    fn edit(&mut self, _: Bytes, end: bool) -> edgeway_sdk::Result<Bytes> {
+        Ok(if end {
+            mem::take(&mut self.0)
+        } else {
+            Bytes::new()
+        })
+    }
 }
 
 /// What is not true any more of a response whose body is edited: its length, what stands where in it, and that
 /// it is the endpoint's byte for byte.
 pub(super) fn reframe(head: &mut ResponseHeader) -> Result<()> {
     head.remove_header(&CONTENT_LENGTH);
+    recast(head)
+}
+
+/// The same, but for the length.
+pub(super) fn recast(head: &mut ResponseHeader) -> Result<()> {
     head.remove_header(&ACCEPT_RANGES);
     match head.headers.get(ETAG).and_then(weak) {
         Some(weak) => head.insert_header(ETAG, weak),
@@ -136,6 +179,9 @@ pub(super) fn edit_response(session: &mut Session, ctx: &mut Ctx) {
     let edits = mem::take(&mut ctx.exchange.response_edits);
     let mut modules = HttpModules::new();
     modules.add_module(Box::new(Unedited));
+    if session.downstream_modules_ctx.get::<Unchunked>().is_some() {
+        modules.add_module(Box::new(Unchunked));
+    }
     session.downstream_modules_ctx = modules.build_ctx();
     let fetches = matches!(
         session.cache.phase(),
@@ -146,17 +192,71 @@ pub(super) fn edit_response(session: &mut Session, ctx: &mut Ctx) {
     }
 }
 
+/// Has no head go out that tells of chunks.
+pub(super) fn unchunk(session: &mut Session) {
+    let mut modules = HttpModules::new();
+    modules.add_module(Box::new(Unchunked));
+    session.downstream_modules_ctx = modules.build_ctx();
+}
+
+/// Takes the chunks out of the last head, as a module of Pingora.
+struct Unchunked;
+
+impl HttpModuleBuilder for Unchunked {
+    fn init(&self) -> Module {
+        Box::new(Self)
+    }
+}
+
+#[async_trait]
+impl HttpModule for Unchunked {
+    async fn response_header_filter(&mut self, head: &mut ResponseHeader, _: bool) -> Result<()> {
+        if !head.status.is_informational() {
+            head.remove_header(&TRANSFER_ENCODING);
+        }
+        Ok(())
+    }
+
+    fn as_any(&self) -> &dyn Any {
+        self
+    }
+
+    fn as_any_mut(&mut self) -> &mut dyn Any {
+        self
+    }
+}
+
+/// Has the body that comes from the endpoint pass these edits, before the cache sees it.
+///
+/// Of Pingora's hooks for such a body only modules are told of every end, and may have something come there.
+pub(super) fn edit_fetched(session: &mut Session, edits: Vec<Edit>) {
+    let mut modules = HttpModules::new();
+    modules.add_module(Box::new(Unedited));
+    session.upstream_modules_ctx = modules.build_ctx();
+    if let Some(editing) = session.upstream_modules_ctx.get_mut::<Editing>() {
+        editing.edits = edits;
+    }
+}
+
 /// Ends the edits of the response's body. Tells what an error in them comes to, if there was one.
 pub(super) fn end_edits(session: &mut Session, ctx: &mut Ctx) -> Option<Reply> {
-    let editing = session.downstream_modules_ctx.get_mut::<Editing>()?;
-    let (failed, reported) = (editing.failed.take(), mem::take(&mut editing.reported));
-    session.downstream_modules_ctx = HttpModuleCtx::empty();
-    let edited = failed.map_or_else(|| Ok(Bytes::new()), Err);
-    let reply = *chain::edited(ctx, reported, edited).err()?;
+    let fetched = end_module(&mut session.upstream_modules_ctx, ctx);
+    let shown = end_module(&mut session.downstream_modules_ctx, ctx);
+    let reply = fetched.or(shown)?;
     if let Some(reason) = reply.reason() {
         ctx.exchange.reason = Some(reason.to_owned());
     }
     Some(reply)
+}
+
+fn end_module(modules: &mut HttpModuleCtx, ctx: &mut Ctx) -> Option<Reply> {
+    let editing = modules.get_mut::<Editing>()?;
+    let (failed, reported) = (editing.failed.take(), mem::take(&mut editing.reported));
+    *modules = HttpModuleCtx::empty();
+    let edited = failed.map_or_else(|| Ok(Bytes::new()), Err);
+    chain::edited(ctx, reported, edited)
+        .err()
+        .map(|reply| *reply)
 }
 
 /// The edits of a response's body, as a module of Pingora.

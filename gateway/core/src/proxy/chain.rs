@@ -1,7 +1,7 @@
 //! Filters down and up.
 //!
 //! Requests go down a route's list, responses come up it. Every filter that saw the request sees the
-//! response once, wherever that came from.
+//! response once, wherever that came from; and before the cache, unless it came from there.
 
 use std::{sync::Arc, time::Duration};
 
@@ -156,7 +156,7 @@ fn failed(ctx: &mut Ctx, caller: Caller, error: edgeway_sdk::Error) -> Option<Re
 }
 
 /// The filters that a request has passed by, as it is none that they are for: by their places in the chain.
-#[derive(Debug, Default)]
+#[derive(Clone, Debug, Default)]
 pub(super) struct PassedBy(SmallVec<[u64; 1]>);
 
 impl PassedBy {
@@ -204,6 +204,41 @@ pub(super) fn attempt(request: &mut RequestHeader, ctx: &mut Ctx) -> pingora::Re
     Ok(())
 }
 
+/// Shows a response, where it comes to be, to the filters that have seen the request, from the last one up. The edits
+/// that they ask for stand behind those that were there. After an error the filters above have still to see the
+/// reply that takes its place.
+pub(super) fn fetched(
+    response: &mut ResponseHeader,
+    request: &RequestHeader,
+    ctx: &mut Ctx,
+) -> Result<(), Box<Reply>> {
+    if !ctx.route.chain.hooks.has(Hooks::FETCHED) {
+        return Ok(());
+    }
+    let route = Arc::clone(&ctx.route);
+    let seen = ctx.entered.max(ctx.seen_before);
+    let before = ctx.exchange.response_edits.len();
+    while let Some(above) = ctx.unfetched.unwrap_or(seen).checked_sub(1) {
+        ctx.unfetched = Some(above);
+        let link = route.chain.links.get(above);
+        let link = link.filter(|link| link.hooks.has(Hooks::FETCHED));
+        let Some(link) = link.filter(|_| !ctx.passed_by.contains(above)) else {
+            continue;
+        };
+        let caller = caller(link, above);
+        ctx.exchange.caller = caller;
+        let mut head = Answered(response);
+        let mut view = Response::new(&mut head, request.as_ref(), &mut ctx.exchange, ctx.origin);
+        if let Err(error) = link.filter.fetched(&mut view)
+            && let Some(reply) = failed(ctx, caller, error)
+        {
+            ctx.exchange.response_edits.truncate(before);
+            return Err(Box::new(reply));
+        }
+    }
+    Ok(())
+}
+
 /// Shows the response to the filters that have not seen it, from the last one up. After an error the
 /// filters above have still to see the reply that takes its place.
 pub(super) fn up(
@@ -236,6 +271,9 @@ pub(super) fn up(
         if let Err(error) = link.filter.response(&mut view)
             && let Some(reply) = failed(ctx, caller, error)
         {
+            // What takes the place of the response is new to the filters above, and other bytes.
+            ctx.unfetched = Some(above);
+            ctx.exchange.response_edits.clear();
             return Err(Box::new(reply));
         }
     }

@@ -39,6 +39,12 @@ pub(crate) struct Ctx {
     pub(super) passed_by: PassedBy,
     /// How many of them have not seen the response yet.
     pub(super) unanswered: usize,
+    /// How many have not seen the response where it comes to be; nothing before the first of them has.
+    pub(super) unfetched: Option<usize>,
+    /// Of a request that is sent beside another: how many filters have seen that one.
+    pub(super) seen_before: usize,
+    /// Whether the head of the endpoint's answer is all there is of it.
+    pub(super) bare: bool,
     /// Whether a filter has read some of the body, and the rest was too long or did not come: no endpoint can be sent it.
     pub(super) torn: bool,
     pub(super) origin: Origin,
@@ -83,6 +89,9 @@ impl Ctx {
             entered: 0,
             passed_by: PassedBy::default(),
             unanswered: 0,
+            unfetched: None,
+            seen_before: 0,
+            bare: false,
             torn: false,
             origin: Origin::Reply,
             shown: None,

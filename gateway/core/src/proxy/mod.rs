@@ -6,8 +6,8 @@
 //! * [`ctx`]: what is kept for one request.
 //! * [`arrive`]: from the head as it came to the route; [`hygiene`]: headers that clients may not
 //!   send; [`client`]: who is at the other end; [`limits`]: what it is held to.
-//! * [`chain`]: filters down and up.
-//! * [`cache`]: what is stored, and what is to be.
+//! * [`maintenance`]: what is closed. [`chain`]: filters down and up.
+//! * [`files`]: what lies in a folder; [`cache`]: what is stored, and what is to be; [`send`]: how both are sent.
 //! * [`depart`]: what an endpoint is sent; [`introduce`]: what it is told of the client before.
 //! * [`attempt`]: which endpoint, and whether to try another; [`session`]: where its session is;
 //!   [`watchdog`]: whether it takes too long; [`cork`]: not too soon; [`hedge`]: a second one beside it.
@@ -28,16 +28,19 @@ mod copying;
 mod cork;
 mod ctx;
 mod depart;
+mod files;
 mod grpc_web;
 mod head;
 mod hedge;
 mod hygiene;
 mod introduce;
 mod limits;
+mod maintenance;
 mod mirror;
 mod pacing;
 mod record;
 mod reply;
+mod send;
 mod session;
 mod upload;
 mod watchdog;
@@ -124,7 +127,11 @@ impl ProxyHttp for Proxy {
         }
         cache::recognise(&session.req_header().headers, ctx);
         ctx.web = grpc_web::recognise(session.req_header(), &ctx.route);
+        let verdict = maintenance::judge(session, ctx, verdict);
         let refused = chain::down(session, ctx, verdict).await?;
+        if refused.is_none() && files::answer(session, ctx).await? {
+            return Ok(true);
+        }
         let Some(reply) = refused.or_else(|| chain::target(session, ctx)) else {
             return cache::answer(session, ctx, &self.spawner).await;
         };
@@ -253,6 +260,17 @@ impl ProxyHttp for Proxy {
         limits::body(session, ctx).map_err(|error| error.into_down())?;
         body::request(session, body, end, ctx).map_err(|error| error.into_down())?;
         copying::body(body.as_ref(), end, ctx, &self.mirrors);
+        Ok(())
+    }
+
+    async fn adjust_upstream_modules(
+        &self,
+        _session: &mut Session,
+        _response: &ResponseHeader,
+        end: bool,
+        ctx: &mut Self::CTX,
+    ) -> Result<()> {
+        ctx.bare = end;
         Ok(())
     }
 

@@ -1,7 +1,7 @@
 //! Responses of our own.
 
 mod grpc;
-mod http2;
+pub(super) mod http2;
 mod problem;
 
 use std::io;
@@ -10,7 +10,7 @@ use bytes::Bytes;
 use edgeway_sdk::{Exchange, Origin, Reply, message::is_framing};
 use http::{
     Version,
-    header::{CONTENT_LENGTH, CONTENT_TYPE, EXPECT, LOCATION},
+    header::{CONTENT_LENGTH, CONTENT_TYPE, EXPECT, LOCATION, TRANSFER_ENCODING},
 };
 use pingora::{
     Error, ErrorSource, ErrorType, Result,
@@ -18,6 +18,7 @@ use pingora::{
 };
 use pingora_proxy::{FailToProxy, Session};
 
+pub(super) use self::problem::wants_page;
 use super::{
     body::{self, Pieces},
     cache, chain,
@@ -41,7 +42,16 @@ pub(super) async fn send(session: &mut Session, ctx: &mut Ctx, mut reply: Reply)
         let (request, web) = (session.req_header(), ctx.web.as_ref());
         let (mut head, body) = compose(request, &ctx.exchange, web, reply)?;
         cache::tell_reply(&mut head, ctx)?;
-        match chain::up(&mut head, session.req_header(), ctx).and_then(|()| edited(ctx, body)) {
+        if !body::has_no_body(head.status) {
+            head.insert_header(CONTENT_LENGTH, body.len())?;
+        }
+        let request = session.req_header();
+        let shown = chain::fetched(&mut head, request, ctx);
+        let shown = shown.and_then(|()| chain::up(&mut head, request, ctx));
+        if body::is_edited(ctx) {
+            body::recast(&mut head)?;
+        }
+        match shown.and_then(|()| edited(ctx, body)) {
             Ok(body) => break (head, body),
             Err(instead) => reply = *instead,
         }
@@ -64,6 +74,9 @@ pub(super) async fn failure(session: &mut Session, ctx: &mut Ctx, error: &Error)
         }
     }
     let reply = ctx.verdict.take().or_else(|| verdict(error));
+    if let Some(reply) = &reply {
+        note(ctx, reply);
+    }
     let Some(reply) = reply.filter(|_| !started) else {
         ctx.exchange.reason.get_or_insert_with(|| describe(error));
         return FailToProxy {
@@ -137,6 +150,8 @@ fn note(ctx: &mut Ctx, reply: &Reply) {
     if let Some(reason) = reply.reason() {
         ctx.exchange.reason = Some(reason.to_owned());
     }
+    // A filter may have had another body for what this takes the place of.
+    (ctx.exchange.content, ctx.exchange.replacement) = (reply.author(), None);
 }
 
 /// The head and the body of a reply, before filters see them.
@@ -167,11 +182,26 @@ fn compose(
     Ok((head, body))
 }
 
-/// The body after all edits.
+/// The body after all edits, or what a filter has put in its place.
 fn edited(ctx: &mut Ctx, body: Bytes) -> std::result::Result<Bytes, Box<Reply>> {
+    let body = ctx.exchange.replacement.take().unwrap_or(body);
     let mut reported = Vec::new();
     let edited = body::edit_whole(&mut ctx.exchange.response_edits, body, &mut reported);
     chain::edited(ctx, reported, edited)
+}
+
+/// Sends the body that a filter has put in the place of another response's, with the head of that.
+pub(super) async fn send_instead(
+    session: &mut Session,
+    ctx: &mut Ctx,
+    mut head: ResponseHeader,
+    body: Bytes,
+) -> Result<()> {
+    head.remove_header(&TRANSFER_ENCODING);
+    head.set_reason_phrase(None)?;
+    // Pingora writes no head of HTTP/2 over HTTP/1.1.
+    head.set_version(Version::HTTP_11);
+    write(session, head, body, ctx.pacing.as_mut()).await
 }
 
 async fn write(
@@ -183,12 +213,7 @@ async fn write(
     if !body::has_no_body(head.status) {
         head.insert_header(CONTENT_LENGTH, body.len())?;
     }
-    // Otherwise Pingora would close every connection with an unread body, however little it is.
-    let drains = worth_draining(session);
-    session.set_close_on_response_before_downstream_finish(!drains);
-    if !drains || session.is_process_shutting_down() {
-        session.set_keepalive(None);
-    }
+    settle(session);
     let silent = body.is_empty() || body::is_absent(&session.req_header().method, head.status);
     if session.req_header().version == Version::HTTP_2 {
         return http2::write(session, head, (!silent).then_some(body), pacing).await;
@@ -204,6 +229,16 @@ async fn write(
         session.write_response_body(Some(piece), last).await?;
     }
     Ok(())
+}
+
+/// Decides what becomes of the connection after a response that does not wait for the end of the request.
+pub(super) fn settle(session: &mut Session) {
+    // Otherwise Pingora would close every connection with an unread body, however little it is.
+    let drains = worth_draining(session);
+    session.set_close_on_response_before_downstream_finish(!drains);
+    if !drains || session.is_process_shutting_down() {
+        session.set_keepalive(None);
+    }
 }
 
 /// Whether the rest of the request's body is worth reading to keep the connection. A client that
@@ -303,7 +338,7 @@ mod tests {
         let request = RequestHeader::build("GET", b"/", None).unwrap();
         let exchange = Exchange::new(([127, 0, 0, 1], 1).into());
         let reply = Reply::new(200)
-            .header(http::header::TRANSFER_ENCODING, "chunked")
+            .header(TRANSFER_ENCODING, "chunked")
             .header(CONTENT_LENGTH, "9")
             .header(LOCATION, "/");
         let (head, _) = compose(&request, &exchange, None, reply.text("text")).unwrap();

@@ -9,6 +9,10 @@
 //! | `GET /healthz` | 200 while the gateway serves, 503 when it is stopping |
 //! | `GET /listeners` | `{ listeners: [...] }`: `name`, `bind`, `connections`, `certificates` (`names`, `expires_in_s`) |
 //! | `GET /filters` | `{ filters: [...] }`: what each has refused, by its rules, and the last refusals |
+//! | `GET /maintenance` | `{ all, routes: [...] }`: what is closed, everything and those routes of which something is said |
+//! | `PUT /maintenance` | closes or opens everything: `{ "on": true, "allow": ["10.0.0.0/8"], "retry_after": "10m" }` |
+//! | `DELETE /maintenance` | forgets that: 204 |
+//! | `GET`, `PUT`, `DELETE /maintenance/{route}` | the same for one route |
 //! | `GET /metrics` | the same counts as Prometheus reads them |
 //! | `GET /upstreams` | `{ upstreams: [...] }`, each as below |
 //! | `GET /upstreams/{upstream}` | `name`, `balance`, `breaker`, `queue`, `source`, `changed`, `removed`, `endpoints` |
@@ -28,6 +32,12 @@
 //! (what it would have refused, were it not only to report), `failed` (of these, because it could not decide),
 //! `rules` with the same counts each, and `recent`, the last twenty: `at_ms`, `request_id`, `client`, `route`,
 //! `status`, `reported`, `rule`, `key`, `reason`. Counts go on over reloads.
+//!
+//! What is closed has `route` (`*` for everything), `on`, `said_by` (`configuration`, `call`, `default`), `configured`
+//! (what the configuration says), `allow`, `retry_after_s`, `refused` (how many requests), `said_at_ms`. What a call says
+//! holds at once, and wins over the configuration for as long as the process lives, also over reloads, until it is
+//! forgotten; `allow` and `retry_after` that it does not give are those of the configuration. A route that is not closed
+//! is closed all the same while everything is. The admin listener is never closed, nor are listeners that pass on TCP.
 //!
 //! An endpoint has `name`, `address` (null while it is not resolved), `origin` (`configuration`,
 //! `discovery`, `admin`), `weight`, `backup`, `max_connections`, `state` (what the operator wants),
@@ -64,7 +74,7 @@
 //! Errors are `application/problem+json` with a `detail` for the operator. Who may call: [`guard`].
 //!
 //! * [`calls`]: the calls; [`call`]: what one says; [`problem`]: what it is told.
-//! * [`doors`]: the call about listeners. [`filters`]: those about filters; [`metrics`]: their text. [`caches`]: the calls about caches; [`wish`]: what is to be purged.
+//! * [`doors`]: the call about listeners. [`maintenance`]: those about maintenance. [`filters`]: those about filters; [`metrics`]: their text. [`caches`]: the calls about caches; [`wish`]: what is to be purged.
 //! * [`guard`]: who may call.
 //! * [`mod@write`], [`edit`]: the file of endpoints.
 
@@ -75,6 +85,7 @@ mod doors;
 mod edit;
 mod filters;
 mod guard;
+mod maintenance;
 mod metrics;
 mod problem;
 mod wish;

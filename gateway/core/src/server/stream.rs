@@ -11,7 +11,7 @@ use std::{
     os::fd::AsRawFd,
     pin::Pin,
     sync::{
-        Arc, OnceLock,
+        Arc, OnceLock, Weak,
         atomic::{AtomicBool, AtomicU64, Ordering},
     },
     time::Duration,
@@ -36,6 +36,7 @@ use super::{
     throttle::Throttle,
     transport::Transport,
 };
+use crate::files::Large;
 
 /// A connection that knows where requests end, gathers small writes (Pingora writes head and body of a response
 /// one by one), and keeps clients to their times.
@@ -60,6 +61,10 @@ pub(crate) struct Connection {
     dated: Dated,
     /// Whether what is written goes out at once.
     prompt: AtomicBool,
+    /// What the kernel sends in the place of blanks.
+    file: OnceLock<Weak<Large>>,
+    /// From where on.
+    file_at: AtomicU64,
     /// How fast the response goes out, from the next write on; nothing for as fast as it can.
     speed: OnceLock<Speed>,
     /// Made of it.
@@ -133,6 +138,8 @@ impl Connection {
             least: 0,
             dated: Dated::default(),
             prompt: AtomicBool::new(false),
+            file: OnceLock::new(),
+            file_at: AtomicU64::new(0),
             speed: OnceLock::new(),
             throttle: None,
             taken: None,
@@ -156,6 +163,7 @@ impl Connection {
         self.least = manners.least;
         self.dated.clear();
         *self.prompt.get_mut() = false;
+        self.file.take();
         self.speed.take();
         self.throttle = None;
         self.clocks = None;
@@ -205,6 +213,17 @@ impl Connection {
     /// from the client meanwhile.
     pub(crate) fn be_prompt(&self) {
         self.prompt.store(true, Ordering::Relaxed);
+    }
+
+    /// Whether the kernel can send files here by itself.
+    pub(crate) fn sends_files(&self) -> bool {
+        !self.transport.is_tls()
+    }
+
+    /// Has the next [blanks](crate::files::blank) stand for this file, from there on: one file for each response.
+    pub(crate) fn file_follows(&self, file: &Arc<Large>, offset: u64) {
+        self.file.get_or_init(|| Arc::downgrade(file));
+        self.file_at.store(offset, Ordering::Relaxed);
     }
 
     /// Has the response go out this fast. What was said first holds.

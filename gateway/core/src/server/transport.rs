@@ -8,7 +8,10 @@ use std::{
     task::{Context, Poll, ready},
 };
 
-use rustix::net::{RecvFlags, recv};
+use rustix::{
+    fs::sendfile,
+    net::{RecvFlags, recv},
+};
 use tokio::{
     io::{AsyncRead, AsyncWrite, Interest, ReadBuf},
     net::{TcpStream, UnixStream},
@@ -98,6 +101,33 @@ impl Socket {
         }
     }
 
+    fn poll_send_file(
+        &self,
+        cx: &mut Context<'_>,
+        file: BorrowedFd<'_>,
+        offset: &mut u64,
+        most: usize,
+    ) -> Poll<io::Result<usize>> {
+        let mut send = || Ok(sendfile(self, file, Some(offset), most)?);
+        loop {
+            let sent = match self {
+                Self::Tcp(tcp) => {
+                    ready!(tcp.poll_write_ready(cx))?;
+                    tcp.try_io(Interest::WRITABLE, &mut send)
+                }
+                Self::Unix(unix) => {
+                    ready!(unix.poll_write_ready(cx))?;
+                    unix.try_io(Interest::WRITABLE, &mut send)
+                }
+            };
+            match sent {
+                Err(error) if error.kind() == io::ErrorKind::WouldBlock => {}
+                Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
+                sent => return Poll::Ready(sent),
+            }
+        }
+    }
+
     /// The next byte, which stays; none at the end.
     ///
     /// # Errors
@@ -152,6 +182,21 @@ impl Transport {
             // A request may have come with the end of the handshake.
             Self::Tls(tls) if !tls.get_ref().1.wants_read() => Poll::Ready(Ok(())),
             Self::Tls(_) | Self::Plain(_) => self.socket().poll_readable(cx),
+        }
+    }
+
+    /// Has the kernel send so many bytes of a file at most, from `offset` on, which moves along. None are the end of
+    /// the file.
+    pub(super) fn poll_send_file(
+        &self,
+        cx: &mut Context<'_>,
+        file: BorrowedFd<'_>,
+        offset: &mut u64,
+        most: usize,
+    ) -> Poll<io::Result<usize>> {
+        match self {
+            Self::Plain(socket) => socket.poll_send_file(cx, file, offset, most),
+            Self::Tls(_) => Poll::Ready(Err(io::ErrorKind::Unsupported.into())),
         }
     }
 

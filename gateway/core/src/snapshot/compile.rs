@@ -4,7 +4,9 @@ mod acme;
 mod beside;
 mod cache;
 mod chain;
+mod files;
 mod listener_tls;
+mod maintenance;
 mod rewriting;
 mod sockets;
 mod target;
@@ -22,10 +24,10 @@ use std::{
 use edgeway_sdk::{Filters, Resources};
 use http::Method;
 
-use self::{acme::Doors, cache::Caches, chain::Chains, target::Targets};
+use self::{acme::Doors, cache::Caches, chain::Chains, maintenance::Closings, target::Targets};
 use super::{
-    Admin, ConnectionLimits, Gateway, Link, ListenerSpec, Networks, RequestLimits, Rewriting,
-    Route, Target, Tasks,
+    Admin, Chain, ConnectionLimits, Gateway, Link, ListenerSpec, Networks, Otherwise,
+    RequestLimits, Rewriting, Route, Target, Tasks,
 };
 use crate::{
     config::{
@@ -126,7 +128,8 @@ impl Compiler<'_> {
         let caches = Caches::new(self, &config.caches, problems);
         let mut targets = Targets::new(self, &clusters, caches);
         let listeners = self.listeners(&config.listeners, &mut targets, problems);
-        let routes = routes(config, &global, &mut chains, &mut targets, problems);
+        let closings = Closings::read(self, config, problems);
+        let mut routes = routes(config, &global, &mut chains, &mut targets, problems);
         // What is wrong was left out, and may be all that makes something else look useless.
         if !problems.has_errors() {
             targets.warn_of_unused(config, problems);
@@ -135,14 +138,19 @@ impl Compiler<'_> {
             warn_of_stars(&config.routes, problems);
         }
         self.tell_of_no_routes(config, problems);
-        let fallback = Route {
+        let mut fallback = Route {
             name: "(no route)".into(),
             pattern: "everything else".to_owned(),
             chain: chain::join(&global, Vec::new()),
             max_body: None,
             rewriting: Rewriting::default(),
+            files: None,
             target: Target::NotFound,
+            closing: None,
         };
+        let placed = routes.iter_mut();
+        let placed = placed.map(|(place, _, route)| (*place, route));
+        let maintenance = closings.attach(placed.collect(), &mut fallback);
         let (reserved, tasks) = chains.finish();
         let (zones, caches) = targets.finish();
         let gateway = Gateway {
@@ -160,6 +168,7 @@ impl Compiler<'_> {
                     .map(|(_, matching, route)| (matching, Arc::new(route))),
             ),
             fallback: Arc::new(fallback),
+            maintenance,
             clusters: clusters.into_values().collect(),
             resolver,
             admin,
@@ -222,6 +231,8 @@ fn routes(
     problems: &mut Problems,
 ) -> Vec<(usize, Match, Route)> {
     let mut routes = Vec::new();
+    let mut links = Vec::new();
+    let fallbacks = files::fallbacks(&config.routes, problems);
     for (index, route) in config.routes.iter().enumerate() {
         let matching = matching(route, problems);
         let pattern = matching
@@ -234,25 +245,87 @@ fn routes(
             .as_ref()
             .map_or(&pattern, |name| &name.value);
         let own = chains.links(&route.value.filters, Some(name), problems);
-        let chain = chain::join(global, own);
+        let chain = chain::join(global, own.clone());
+        links.push(own);
         if let Some(listener) = route.value.matching.listener() {
             listener_is_known(listener, &config.listeners, problems);
         }
+        let files = targets.files(route, problems);
         let (target, rewriting) = destination(route, matching.as_ref(), targets, problems);
-        if let (Some(matching), Some(target), Some(rewriting)) = (matching, target, rewriting) {
+        if let (Some(matching), Some(files), Some(target), Some(rewriting)) =
+            (matching, files, target, rewriting)
+        {
             let compiled = Route {
                 name: name.as_str().into(),
                 pattern,
                 chain,
                 max_body: route.value.max_body.as_ref().map(|limit| limit.value.0),
                 rewriting,
+                files,
                 target,
+                closing: None,
             };
             routes.push((index, matching, compiled));
         }
     }
+    if let Some(fallbacks) = fallbacks {
+        let joining = Joining {
+            written: &config.routes,
+            fallbacks: &fallbacks,
+            links: &links,
+        };
+        for (index, _, route) in &mut routes {
+            joining.join(route, *index, targets);
+        }
+    }
     names_differ(&config.routes, problems);
     routes
+}
+
+/// Joins routes with those on which their files fall back.
+struct Joining<'a> {
+    written: &'a [At<config::Route>],
+    /// By their places, without circles.
+    fallbacks: &'a [Option<usize>],
+    /// The filters of each.
+    links: &'a [Vec<Link>],
+}
+
+impl Joining<'_> {
+    /// Has the requests of a route go on as ones of its fallback, if it has one.
+    fn join(&self, route: &mut Route, index: usize, targets: &mut Targets<'_>) {
+        let fallback = self.fallbacks.get(index).copied().flatten();
+        let Some((other, files)) = fallback.zip(route.files.as_mut()) else {
+            return;
+        };
+        if let Some(joined) = self.joined(&route.chain, other, targets) {
+            // What the other one takes has to pass here.
+            route.max_body = route.max_body.or(joined.max_body);
+            files.otherwise = Otherwise::Route(Arc::new(joined));
+        }
+    }
+
+    /// A route with the filters of another one before its own. None if it is wrong, which has been told.
+    fn joined(&self, before: &Chain, index: usize, targets: &mut Targets<'_>) -> Option<Route> {
+        let written = self.written.get(index)?;
+        let own = self.links.get(index)?.clone();
+        let told = &mut Problems::default();
+        let target = targets.of(written, told)?;
+        let pattern = matching(written, told)?.to_string();
+        let name = written.value.name.as_ref().map(|name| &name.value);
+        let mut joined = Route {
+            name: name.unwrap_or(&pattern).as_str().into(),
+            chain: chain::join(&before.links, own),
+            max_body: written.value.max_body.as_ref().map(|limit| limit.value.0),
+            rewriting: rewriting::rewriting(written, Some(&target), told)?,
+            files: targets.files(written, told)?,
+            closing: None,
+            target,
+            pattern,
+        };
+        self.join(&mut joined, index, targets);
+        Some(joined)
+    }
 }
 
 /// What a route says about requests; none if that is wrong, which has been told then.
@@ -282,7 +355,7 @@ fn destination(
             "`cache` has no effect on a route that is not for GET: nothing else is stored";
         problems.push(Diagnostic::error(message).at(cache));
     }
-    if let (Some(limit), Some(Target::Redirect(_) | Target::Respond(_))) =
+    if let (Some(limit), Some(Target::Redirect(_) | Target::Respond(_) | Target::NotFound)) =
         (&route.value.max_body, &target)
     {
         let message =

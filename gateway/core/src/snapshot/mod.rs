@@ -8,7 +8,9 @@ mod compile;
 mod condition;
 mod limits;
 mod live;
+mod maintenance;
 mod route;
+pub(crate) mod serving;
 pub(crate) mod shaping;
 
 use std::{net::SocketAddr, sync::Arc, time::Duration};
@@ -22,9 +24,11 @@ pub(crate) use self::{
     condition::{Applies, Condition},
     limits::{ConnectionLimits, RequestLimits},
     live::{Live, Pinned},
+    maintenance::{Closing, Maintenance, Plan, Said},
     route::{
         Chain, Destination, Fixed, FixedBody, Forward, Link, Redirection, Rewriting, Route, Target,
     },
+    serving::{Otherwise, Serving},
 };
 use crate::{
     cache::zone::{ZoneSpec, Zones},
@@ -50,6 +54,8 @@ pub(crate) struct Gateway {
     pub(crate) router: Router<Arc<Route>>,
     /// For a request that no route matches: the global filters, then 404.
     pub(crate) fallback: Arc<Route>,
+    /// Whether everything is closed.
+    pub(crate) maintenance: Maintenance,
     pub(crate) clusters: Vec<Arc<Cluster>>,
     pub(crate) resolver: Resolver,
     pub(crate) admin: Option<Admin>,
@@ -73,6 +79,13 @@ impl Gateway {
             cluster.enter_service();
         }
         self.zones.configure(&self.caches);
+        self.maintenance.tell("*");
+        for route in self.router.routes() {
+            let closing = route.closing.as_ref();
+            if let Some(own) = closing.and_then(|closing| closing.own.as_ref()) {
+                own.tell(&route.name);
+            }
+        }
     }
 }
 
@@ -138,6 +151,10 @@ impl Networks {
 
     pub(crate) fn is_empty(&self) -> bool {
         self.0.is_empty()
+    }
+
+    pub(crate) fn iter(&self) -> std::slice::Iter<'_, IpNet> {
+        self.0.iter()
     }
 
     /// Whether this address is one of them.

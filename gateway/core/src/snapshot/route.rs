@@ -8,7 +8,8 @@ use http::{HeaderName, HeaderValue, StatusCode};
 use regex::Regex;
 
 use super::{
-    Applies,
+    Applies, Closing,
+    serving::{Otherwise, Serving},
     shaping::{Mirror, Split},
 };
 use crate::{
@@ -29,7 +30,32 @@ pub(crate) struct Route {
     /// The largest body of a request, if the route says something of that: none for any.
     pub(crate) max_body: Option<Option<u64>>,
     pub(crate) rewriting: Rewriting,
+    /// Looked at before the target.
+    pub(crate) files: Option<Box<Serving>>,
     pub(crate) target: Target,
+    /// What it does when it is closed; nothing for one that requests only come to from another.
+    pub(crate) closing: Option<Box<Closing>>,
+}
+
+impl Route {
+    /// Where it leads, as tables show it.
+    pub(crate) fn destination(&self) -> String {
+        match &self.files {
+            None => self.target.to_string(),
+            Some(files) if matches!(files.otherwise, Otherwise::Target) => {
+                format!("{files}{}", self.target)
+            }
+            Some(files) => files.to_string(),
+        }
+    }
+
+    /// Whether responses may be stored for its requests, here or where they go on to.
+    pub(crate) fn stores(&self) -> bool {
+        if let Some(Otherwise::Route(other)) = self.files.as_ref().map(|files| &files.otherwise) {
+            return other.stores();
+        }
+        matches!(&self.target, Target::Upstream(forward) if forward.cache.is_some())
+    }
 }
 
 /// A route's filters, global ones first, in written order.

@@ -156,6 +156,10 @@ impl Filter for Oidc {
         false
     }
 
+    fn guards(&self) -> bool {
+        true
+    }
+
     fn hooks(&self) -> Hooks {
         Hooks::REQUEST | Hooks::RESPONSE
     }

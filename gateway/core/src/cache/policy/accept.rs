@@ -2,13 +2,14 @@
 
 use std::cmp::Ordering;
 
+use edgeway_sdk::coding::weight;
 use http::{
     HeaderMap,
     header::{ACCEPT_ENCODING, ACCEPT_LANGUAGE},
 };
 use smallvec::SmallVec;
 
-use super::list::{Quotes, digits, members, trim};
+use super::list::{Quotes, members, trim};
 
 /// Writes the codings that a request accepts. Their order has no meaning (RFC 9110, section 12.5.3).
 pub(super) fn encodings(request: &HeaderMap, out: &mut Vec<u8>) {
@@ -32,7 +33,7 @@ pub(super) fn languages(request: &HeaderMap, out: &mut Vec<u8>) {
 struct Choice<'a> {
     name: &'a [u8],
     /// In thousandths.
-    weight: u64,
+    weight: u16,
 }
 
 impl<'a> Choice<'a> {
@@ -74,21 +75,4 @@ impl<'a> Choice<'a> {
 
 fn lower(name: &[u8]) -> impl Iterator<Item = u8> {
     name.iter().map(u8::to_ascii_lowercase)
-}
-
-/// Thousandths in `q=0.5`.
-fn weight(parameter: &[u8]) -> Option<u64> {
-    let [b'q' | b'Q', b'=', whole @ (b'0' | b'1'), rest @ ..] = parameter else {
-        return None;
-    };
-    let fraction = match rest {
-        [] | [b'.'] => 0,
-        [b'.', fraction @ ..] if fraction.len() <= 3 => {
-            let scale = [1, 100, 10, 1].get(fraction.len()).copied()?;
-            digits(fraction, 999)? * scale
-        }
-        _ => return None,
-    };
-    let weight = u64::from(whole - b'0') * 1000 + fraction;
-    (weight <= 1000).then_some(weight)
 }

@@ -1,9 +1,10 @@
-//! Conditions of a request, and what they make of a stored response (RFC 9110, section 13; RFC 9111, section 4.3.2).
+//! Conditions of a request, and what they make of a stored response or of a file (RFC 9110, section 13; RFC 9111,
+//! section 4.3.2).
 
 use std::time::SystemTime;
 
 use http::{
-    HeaderMap, HeaderValue, Method, StatusCode,
+    HeaderMap, HeaderName, HeaderValue, Method, StatusCode,
     header::{
         DATE, ETAG, IF_MATCH, IF_MODIFIED_SINCE, IF_NONE_MATCH, IF_RANGE, IF_UNMODIFIED_SINCE,
         LAST_MODIFIED,
@@ -36,6 +37,34 @@ pub(crate) struct Stored<'a> {
     pub(crate) received: SystemTime,
 }
 
+/// What tells one version of a representation from another.
+pub(crate) trait Validators {
+    fn etag(&self) -> Option<&HeaderValue>;
+    fn last_modified(&self) -> Option<SystemTime>;
+    /// What `Date` says.
+    fn made(&self) -> Option<SystemTime>;
+    /// By our clock, which decides the century of a date that has two digits for its year.
+    fn received(&self) -> SystemTime;
+}
+
+impl Validators for Stored<'_> {
+    fn etag(&self) -> Option<&HeaderValue> {
+        self.headers.get(ETAG)
+    }
+
+    fn last_modified(&self) -> Option<SystemTime> {
+        date_of(self.headers, &LAST_MODIFIED, self.received)
+    }
+
+    fn made(&self) -> Option<SystemTime> {
+        date_of(self.headers, &DATE, self.received)
+    }
+
+    fn received(&self) -> SystemTime {
+        self.received
+    }
+}
+
 /// Evaluates the conditions of a GET or HEAD that is about to be answered with a stored response.
 pub(crate) fn precondition(request: &request::Parts, stored: Stored<'_>) -> Precondition {
     let headers = &request.headers;
@@ -46,14 +75,31 @@ pub(crate) fn precondition(request: &request::Parts, stored: Stored<'_>) -> Prec
     if !applies || stored.status != StatusCode::OK {
         return Precondition::Met;
     }
-    let same = match headers.contains_key(IF_NONE_MATCH) {
-        true => matches_any(headers, stored.headers.get(ETAG)),
-        false => is_unmodified(headers, stored),
-    };
-    match same {
+    match is_not_modified(headers, &stored) {
         true => Precondition::NotModified,
         false => Precondition::Met,
     }
+}
+
+/// What `If-None-Match`, or without it `If-Modified-Since`, says of a GET or HEAD: whether the client has this
+/// version already.
+pub(crate) fn is_not_modified(headers: &HeaderMap, current: &impl Validators) -> bool {
+    match headers.contains_key(IF_NONE_MATCH) {
+        true => matches_any(headers, current.etag()),
+        false => is_unmodified(headers, current),
+    }
+}
+
+/// What `If-Match`, or without it `If-Unmodified-Since`, says: whether this is the version that the client wants
+/// to have to do with. Tags are compared strongly.
+pub(crate) fn is_expected(headers: &HeaderMap, current: &impl Validators) -> bool {
+    if !headers.contains_key(IF_MATCH) {
+        let since = date(headers, &IF_UNMODIFIED_SINCE, current.received());
+        return since.is_none_or(|since| current.last_modified().is_none_or(|time| time <= since));
+    }
+    let tag = current.etag().map(|tag| tag.as_bytes().trim_ascii());
+    members(headers, &IF_MATCH, Quotes::Tags)
+        .any(|candidate| candidate == b"*" || (!is_weak(candidate) && tag == Some(candidate)))
 }
 
 /// Whether a request has conditions that no cache may decide.
@@ -61,9 +107,9 @@ pub(crate) fn must_reach_origin(headers: &HeaderMap) -> bool {
     headers.contains_key(IF_MATCH) || headers.contains_key(IF_UNMODIFIED_SINCE)
 }
 
-/// Whether the `If-Range` of a request, if there is one, allows to serve a range of what is stored: the
+/// Whether the `If-Range` of a request, if there is one, allows to serve a range of what there is: the
 /// validator is the same, and strong (RFC 9110, section 13.1.5).
-pub(super) fn range_is_current(headers: &HeaderMap, stored: Stored<'_>) -> bool {
+pub(super) fn range_is_current(headers: &HeaderMap, current: &impl Validators) -> bool {
     let mut lines = headers.get_all(IF_RANGE).iter();
     let Some(condition) = lines.next() else {
         return true;
@@ -73,17 +119,13 @@ pub(super) fn range_is_current(headers: &HeaderMap, stored: Stored<'_>) -> bool 
         return false;
     }
     if condition.starts_with(b"\"") || is_weak(condition) {
-        let tag = stored
-            .headers
-            .get(ETAG)
-            .map(|tag| tag.as_bytes().trim_ascii());
+        let tag = current.etag().map(|tag| tag.as_bytes().trim_ascii());
         return !is_weak(condition) && tag == Some(condition);
     }
-    let Some(expected) = date::parse(condition, stored.received) else {
+    let Some(expected) = date::parse(condition, current.received()) else {
         return false;
     };
-    let changed = date_of(stored.headers, &LAST_MODIFIED, stored.received);
-    changed == Some(expected) && is_strong_date(stored, expected)
+    current.last_modified() == Some(expected) && is_strong_date(current, expected)
 }
 
 /// Whether two entity tags stand for the same, by the weak comparison of RFC 9110, section 8.8.3.2.
@@ -109,23 +151,28 @@ fn matches_any(headers: &HeaderMap, tag: Option<&HeaderValue>) -> bool {
 
 /// `If-Modified-Since`. What is no date is no condition. A response without `Last-Modified` has changed when
 /// it was made, for all that is known.
-fn is_unmodified(headers: &HeaderMap, stored: Stored<'_>) -> bool {
-    let mut lines = headers.get_all(IF_MODIFIED_SINCE).iter();
+fn is_unmodified(headers: &HeaderMap, current: &impl Validators) -> bool {
+    let Some(since) = date(headers, &IF_MODIFIED_SINCE, current.received()) else {
+        return false;
+    };
+    let changed = current.last_modified().or_else(|| current.made());
+    changed.unwrap_or_else(|| current.received()) <= since
+}
+
+/// The date in a condition. One that is there twice is none.
+fn date(headers: &HeaderMap, name: &HeaderName, now: SystemTime) -> Option<SystemTime> {
+    let mut lines = headers.get_all(name).iter();
     let (Some(line), None) = (lines.next(), lines.next()) else {
-        return false;
+        return None;
     };
-    let Some(since) = date::parse(line.as_bytes(), stored.received) else {
-        return false;
-    };
-    let date = |name| date_of(stored.headers, name, stored.received);
-    let changed = date(&LAST_MODIFIED).or_else(|| date(&DATE));
-    changed.unwrap_or(stored.received) <= since
+    date::parse(line.as_bytes(), now)
 }
 
 /// Whether nothing can have changed in the second that `Last-Modified` names after it was made
 /// (RFC 9110, section 8.8.2.2).
-fn is_strong_date(stored: Stored<'_>, changed: SystemTime) -> bool {
-    let made = date_of(stored.headers, &DATE, stored.received);
-    made.and_then(|made| made.duration_since(changed).ok())
-        .is_some_and(|apart| apart.as_secs() >= 1)
+fn is_strong_date(current: &impl Validators, changed: SystemTime) -> bool {
+    let apart = current
+        .made()
+        .and_then(|made| made.duration_since(changed).ok());
+    apart.is_some_and(|apart| apart.as_secs() >= 1)
 }

@@ -45,6 +45,16 @@ pub(crate) fn header_value(time: SystemTime) -> HeaderValue {
     HeaderValue::from_bytes(&text).expect("a date has letters, digits and `, :` only")
 }
 
+/// A date as RFC 3339 has it: `1994-11-06T08:49:37Z`. What cannot be written so becomes the nearest that can.
+pub(crate) fn rfc3339(time: SystemTime) -> String {
+    let since = time.duration_since(UNIX_EPOCH).unwrap_or_default();
+    let seconds = since.as_secs().min(LAST);
+    let (year, month, day) = civil(i64::try_from(seconds / DAY).unwrap_or(0));
+    let clock = seconds % DAY;
+    let (hours, minutes, seconds) = (clock / 3600, clock / 60 % 60, clock % 60);
+    format!("{year:04}-{month:02}-{day:02}T{hours:02}:{minutes:02}:{seconds:02}Z")
+}
+
 fn put(text: &mut [u8], at: usize, part: impl AsRef<[u8]>) {
     let part = part.as_ref();
     if let Some(place) = text.get_mut(at..at + part.len()) {
@@ -274,6 +284,18 @@ mod tests {
 
     fn seconds(seconds: u64) -> SystemTime {
         UNIX_EPOCH + Duration::from_secs(seconds)
+    }
+
+    #[test]
+    fn dates_are_written_for_programs_too() {
+        let of = |seconds| rfc3339(UNIX_EPOCH + Duration::from_secs(seconds));
+        assert_eq!(of(784_111_777), "1994-11-06T08:49:37Z");
+        assert_eq!(of(951_782_400), "2000-02-29T00:00:00Z");
+        assert_eq!(of(u64::MAX / 4), "9999-12-31T23:59:59Z");
+        assert_eq!(
+            rfc3339(UNIX_EPOCH - Duration::from_secs(1)),
+            "1970-01-01T00:00:00Z"
+        );
     }
 
     #[test]

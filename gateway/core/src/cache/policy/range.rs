@@ -1,4 +1,4 @@
-//! The ranges of a stored response that a request asks for (RFC 9110, section 14).
+//! The ranges of a stored response, or of a file, that a request asks for (RFC 9110, section 14).
 
 use std::ops::Range;
 
@@ -6,7 +6,7 @@ use http::{HeaderValue, Method, StatusCode, header::RANGE, request};
 use smallvec::SmallVec;
 
 use super::{
-    condition::{Stored, range_is_current},
+    condition::{Stored, Validators, range_is_current},
     list::{Quotes, digits, split},
 };
 
@@ -27,17 +27,25 @@ pub(crate) enum Wanted {
 }
 
 /// Reads what a request wants of a stored response whose body has this length.
+pub(crate) fn wanted(request: &request::Parts, stored: Stored<'_>, length: u64) -> Wanted {
+    match stored.status {
+        StatusCode::OK => asked(request, &stored, length),
+        _ => Wanted::Whole,
+    }
+}
+
+/// Reads what a request wants of what is this long.
 ///
 /// A range that is malformed, in another unit than bytes, or one of more than [`MOST`], is ignored, and so is
 /// every range of what has no body. Ranges that overlap, or are no further apart than another part would
 /// cost, become one.
-pub(crate) fn wanted(request: &request::Parts, stored: Stored<'_>, length: u64) -> Wanted {
+pub(crate) fn asked(request: &request::Parts, current: &impl Validators, length: u64) -> Wanted {
     let mut lines = request.headers.get_all(RANGE).iter();
     let (Some(line), None) = (lines.next(), lines.next()) else {
         return Wanted::Whole;
     };
-    let applies = request.method == Method::GET && stored.status == StatusCode::OK;
-    if !applies || length == 0 || !range_is_current(&request.headers, stored) {
+    let applies = request.method == Method::GET && length > 0;
+    if !applies || !range_is_current(&request.headers, current) {
         return Wanted::Whole;
     }
     let Some(ranges) = parse(line.as_bytes(), length) else {

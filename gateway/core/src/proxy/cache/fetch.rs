@@ -38,7 +38,10 @@ use crate::{
         purges::Turn,
         storage::{Hit, TOO_LARGE, freshness},
     },
-    proxy::{attempt, body::content_length},
+    proxy::{
+        attempt,
+        body::{self, content_length},
+    },
 };
 
 /// Has Pingora's cache take part, if the response may be stored.
@@ -189,6 +192,15 @@ impl Caching {
     pub(in crate::proxy) fn arrived(&mut self, response: &ResponseHeader) {
         self.received = SystemTime::now();
         self.upstream_status = Some(response.status);
+    }
+
+    /// Notes that the body passes edits before it is stored.
+    pub(in crate::proxy) fn edits(&mut self) {
+        self.edited = true;
+    }
+
+    /// Notes what the filters have made of the head.
+    pub(in crate::proxy) fn shown(&mut self, response: &ResponseHeader) {
         let still_good = response.status == StatusCode::NOT_MODIFIED && self.stored.is_some();
         self.still_good = still_good.then(|| Box::new(response.clone()));
     }
@@ -225,6 +237,14 @@ impl Caching {
             return Err(NOT_STORED);
         };
         let old = stored.head().header();
+        self.edited = stored.head().edited();
+        let mut recast = None;
+        if self.edited {
+            // What it says is of the body as it was before the edits.
+            let news = recast.insert(news.clone());
+            body::recast(news).map_err(|_| NOT_STORED)?;
+        }
+        let news = recast.as_ref().unwrap_or(news);
         if !selects(&old.headers, &news.headers) {
             return Err("another was validated");
         }
@@ -286,6 +306,7 @@ impl Caching {
             requested: self.turn,
             // Until a refresh is whole, and if it breaks off, others have what is stored.
             shared: self.claim.is_none(),
+            edited: self.edited,
         });
         Ok(meta)
     }

@@ -85,6 +85,8 @@ pub(super) struct Caching {
     received: SystemTime,
     /// The upstream says that what is stored still holds.
     still_good: Option<Box<ResponseHeader>>,
+    /// Whether the body passes edits before it is stored.
+    edited: bool,
     /// The status of the upstream, where the client gets another response.
     upstream_status: Option<StatusCode>,
     /// What is stored was served although it is not fresh.
@@ -107,7 +109,7 @@ fn plan(route: &Route) -> Option<&Plan> {
 
 /// Notes what tells who sends a request, before filters take it for themselves.
 pub(super) fn recognise(headers: &HeaderMap, ctx: &mut Ctx) {
-    if plan(&ctx.route).is_some() {
+    if ctx.route.stores() {
         ctx.credentials = Credentials::of(headers);
     }
 }
@@ -253,6 +255,7 @@ impl Caching {
             turn: Turn::now(),
             received: now,
             still_good: None,
+            edited: false,
             upstream_status: None,
             served_stale: false,
             reason: None,

@@ -20,7 +20,7 @@ use crate::{
         head::Head, memory::Object, policy::request::Credentials, time::milliseconds,
         zone::LONGEST_FETCH,
     },
-    proxy::Proxy,
+    proxy::{Proxy, chain::PassedBy},
     snapshot::{Pinned, Route},
 };
 
@@ -49,6 +49,9 @@ struct Refresh {
     route: Arc<Route>,
     path: Option<String>,
     trusted: bool,
+    /// The filters that have seen it.
+    entered: usize,
+    passed_by: PassedBy,
     name: Name,
     credentials: Credentials,
     claim: Claim,
@@ -97,6 +100,8 @@ pub(super) fn begin(
         route: Arc::clone(&ctx.route),
         path: ctx.path.clone(),
         trusted: ctx.trusted,
+        entered: ctx.entered,
+        passed_by: ctx.passed_by.clone(),
         name: caching.name.clone(),
         credentials: caching.credentials,
         claim,
@@ -139,6 +144,8 @@ pub(in crate::proxy) fn resume(session: &mut Session, ctx: &mut Ctx) -> bool {
     ctx.route = refresh.route;
     ctx.path = refresh.path;
     ctx.trusted = refresh.trusted;
+    ctx.seen_before = refresh.entered;
+    ctx.passed_by = refresh.passed_by;
     ctx.exchange = refresh.exchange;
     let caching = Caching::of_refresh(refresh.name, refresh.credentials, refresh.claim);
     ctx.caching = Some(Box::new(caching));

@@ -5,13 +5,12 @@ use std::{mem, sync::Arc, time::SystemTime};
 use bytes::Bytes;
 use edgeway_sdk::Origin;
 use http::{
-    HeaderMap, StatusCode, Version,
-    header::{CONTENT_ENCODING, CONTENT_LENGTH, CONTENT_TYPE, TRANSFER_ENCODING},
+    HeaderMap, StatusCode,
+    header::{CONTENT_ENCODING, CONTENT_LENGTH, CONTENT_TYPE},
     response,
 };
 use pingora::{Error, ErrorType, Result, http::ResponseHeader};
 use pingora_proxy::Session;
-use tokio::time::{Instant, sleep};
 
 use super::{Ctx, Served, fetch, tell};
 use crate::{
@@ -24,8 +23,10 @@ use crate::{
         },
     },
     proxy::{
-        body::{self, Pieces, has_no_body},
+        body::{self, has_no_body},
         chain, pacing,
+        reply::send_instead,
+        send::{chunk, send},
     },
 };
 
@@ -73,6 +74,10 @@ pub(super) async fn serve(
         return Err(ctx.refuse(*reply));
     }
     pacing::begin(session, ctx);
+    let replacement = body::replacement(ctx).map_err(|reply| ctx.refuse(*reply))?;
+    if let Some(body) = replacement {
+        return send_instead(session, ctx, head, body).await.map(|()| true);
+    }
     if body::is_edited(ctx) {
         // All of it, whatever was asked for, as in `answer::range`.
         body::reframe(&mut head)?;
@@ -115,7 +120,7 @@ fn part(session: &Session, served: &Served, length: Option<u64>) -> Option<Part>
     if precondition(request, stored) == Precondition::NotModified {
         return Some(Part::NotModified);
     }
-    let Some(length) = length else {
+    let Some(length) = length.filter(|_| !served.object.head().edited()) else {
         return Some(Part::Whole);
     };
     match wanted(request, stored, length) {
@@ -190,21 +195,6 @@ pub(super) fn is_silent(session: &Session, head: &ResponseHeader) -> bool {
         || head.status == StatusCode::RANGE_NOT_SATISFIABLE
 }
 
-/// A body whose length is not known comes in chunks, or ends with the connection.
-fn chunk(session: &mut Session, head: &mut ResponseHeader) -> Result<()> {
-    if head.headers.contains_key(CONTENT_LENGTH) || has_no_body(head.status) {
-        return Ok(());
-    }
-    match session.req_header().version {
-        Version::HTTP_11 => head.insert_header(TRANSFER_ENCODING, "chunked"),
-        Version::HTTP_2 => Ok(()),
-        _ => {
-            session.set_keepalive(None);
-            Ok(())
-        }
-    }
-}
-
 /// Sends what is read. Dropped, or at an error, the client sees that the body has broken off.
 ///
 /// One piece is kept back, so that the last one is known to be it; but not of a body that is still `arriving`,
@@ -230,26 +220,6 @@ async fn write(
             return Ok(());
         }
     }
-}
-
-/// Sends a piece, as the filters want it.
-async fn send(session: &mut Session, ctx: &mut Ctx, mut data: Bytes, last: bool) -> Result<()> {
-    if body::is_edited(ctx) {
-        let mut reported = Vec::new();
-        let edited = body::edit(&mut ctx.exchange.response_edits, data, last, &mut reported);
-        let edited = chain::edited(ctx, reported, edited);
-        data = edited.map_err(|reply| ctx.refuse(*reply))?;
-    }
-    if last || !data.is_empty() {
-        let http2 = session.as_downstream().is_http2();
-        for (piece, last) in Pieces::of(data, last, http2).paced(ctx.pacing.as_ref()) {
-            if let Some(pacing) = &mut ctx.pacing {
-                sleep(pacing.pause(piece.len(), Instant::now())).await;
-            }
-            session.write_response_body(Some(piece), last).await?;
-        }
-    }
-    Ok(())
 }
 
 pub(super) async fn read(reader: &mut Reader<Head>) -> Result<Option<Bytes>> {

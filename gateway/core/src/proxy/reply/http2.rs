@@ -40,7 +40,7 @@ pub(super) async fn write(
 
 /// Reads what may be left of a small body, if it comes soon. Otherwise Pingora would reset the stream
 /// at once, and there are clients that then forget the answer, which they have.
-async fn drain(session: &mut Session) {
+pub(in crate::proxy) async fn drain(session: &mut Session) {
     if session.is_body_done() || session.req_header().headers.contains_key(EXPECT) {
         return;
     }

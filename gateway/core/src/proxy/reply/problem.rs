@@ -49,7 +49,7 @@ struct Problem<'a> {
 }
 
 /// Whether the client is a browser: it names HTML, and names it before any JSON.
-fn wants_page(request: &RequestHeader) -> bool {
+pub(in crate::proxy) fn wants_page(request: &RequestHeader) -> bool {
     let Some(accept) = request
         .headers
         .get(ACCEPT)

@@ -24,6 +24,7 @@ use super::{
     doors,
     edit::word,
     filters::{filters, metrics},
+    maintenance,
     problem::{Problem, json},
     write::{Writing, write},
 };
@@ -55,11 +56,19 @@ pub(super) fn calls(live: Live, listeners: Arc<Listeners>, stopping: ShutdownWat
         stopping,
         changing: Arc::default(),
     };
+    let maintenance_of_all = get(maintenance::all)
+        .put(maintenance::switch_all)
+        .delete(maintenance::forget_all);
+    let maintenance_of_one = get(maintenance::one)
+        .put(maintenance::switch_one)
+        .delete(maintenance::forget_one);
     Router::new()
         .route("/", get(index))
         .route("/healthz", get(healthz))
         .route("/listeners", get(doors::listeners))
         .route("/filters", get(filters))
+        .route("/maintenance", maintenance_of_all)
+        .route("/maintenance/{route}", maintenance_of_one)
         .route("/metrics", get(metrics))
         .route("/upstreams", get(upstreams))
         .route("/upstreams/{upstream}", get(upstream))
@@ -91,7 +100,7 @@ async fn index(call: Call<()>) -> Answer {
 }
 
 /// What `GET /` tells.
-const CALLS: [(&str, &str, &str); 14] = [
+const CALLS: [(&str, &str, &str); 20] = [
     ("GET", "/healthz", "tells whether the gateway serves"),
     (
         "GET",
@@ -103,6 +112,24 @@ const CALLS: [(&str, &str, &str); 14] = [
         "/filters",
         "shows what filters have refused, and why",
     ),
+    (
+        "GET",
+        "/maintenance",
+        "shows what is closed for maintenance: everything, or routes",
+    ),
+    (
+        "PUT",
+        "/maintenance",
+        "closes or opens everything: { on, allow, retry_after }",
+    ),
+    (
+        "DELETE",
+        "/maintenance",
+        "forgets that: what the configuration says holds again",
+    ),
+    ("GET", "/maintenance/{route}", "shows one route"),
+    ("PUT", "/maintenance/{route}", "closes or opens it"),
+    ("DELETE", "/maintenance/{route}", "forgets that"),
     ("GET", "/metrics", "shows counts as Prometheus reads them"),
     (
         "GET",

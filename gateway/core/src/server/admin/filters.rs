@@ -12,6 +12,7 @@ use serde::Serialize;
 use super::{
     call::Call,
     calls::{Answer, Desk},
+    maintenance,
     metrics::{Metrics, Type},
     problem::json,
 };
@@ -74,7 +75,10 @@ pub(super) async fn filters(State(desk): State<Arc<Desk>>, call: Call<()>) -> An
 
 pub(super) async fn metrics(State(desk): State<Arc<Desk>>, call: Call<()>) -> Answer {
     call.names()?;
-    let text = refusals(&desk.gateway());
+    let (gateway, mut metrics) = (desk.gateway(), Metrics::default());
+    refusals(&gateway, &mut metrics);
+    maintenance::measure(&gateway, &mut metrics);
+    let text = metrics.finish();
     let kind = "text/plain; version=0.0.4; charset=utf-8";
     Ok(text_of(kind, text))
 }
@@ -84,8 +88,7 @@ fn text_of(kind: &'static str, text: String) -> Response {
 }
 
 /// What filters have refused, as Prometheus reads it.
-fn refusals(gateway: &Gateway) -> String {
-    let mut metrics = Metrics::default();
+fn refusals(gateway: &Gateway, metrics: &mut Metrics) {
     let refused = "Requests that a filter has refused (enforce), or would have (report).";
     metrics.family("edgeway_filter_refusals_total", refused, Type::Counter);
     for tally in tallies(gateway) {
@@ -112,7 +115,6 @@ fn refusals(gateway: &Gateway) -> String {
         let labels = [("route", &*tally.route), ("filter", &*tally.filter)];
         metrics.sample(&labels, tally.failed());
     }
-    metrics.finish()
 }
 
 /// The tallies of all filters that may refuse something, each once: routes that look the same share them.

@@ -6,6 +6,7 @@ use std::fmt::{Display, Write as _};
 #[derive(Clone, Copy, Debug)]
 pub(super) enum Type {
     Counter,
+    Gauge,
 }
 
 /// Metrics, one family after the other.
@@ -21,6 +22,7 @@ impl Metrics {
         self.name = name;
         let kind = match kind {
             Type::Counter => "counter",
+            Type::Gauge => "gauge",
         };
         self.write(format_args!("# HELP {name} {help}\n# TYPE {name} {kind}\n"));
     }

@@ -3,15 +3,19 @@
 use std::{
     io::{self, IoSlice},
     mem,
+    os::fd::AsFd,
     pin::Pin,
-    sync::atomic::Ordering,
+    sync::{Weak, atomic::Ordering},
     task::{Context, Poll, Waker, ready},
 };
 
 use tokio::io::AsyncWrite;
 
 use super::{Connection, Taken, too_slow};
-use crate::server::{refusal, throttle::Throttle};
+use crate::{
+    files::is_blank,
+    server::{refusal, throttle::Throttle},
+};
 
 /// More than this is sent at once.
 const GATHERED: usize = 16 * 1024;
@@ -60,6 +64,23 @@ impl Connection {
                 Poll::Ready(Err(too_slow()))
             }
         }
+    }
+
+    /// Has the kernel send some of a file.
+    fn poll_send_file(&mut self, cx: &mut Context<'_>, wanted: usize) -> Poll<io::Result<usize>> {
+        ready!(self.poll_send(cx))?;
+        let room = ready!(self.poll_room(cx, wanted));
+        let Some(file) = self.file.get().and_then(Weak::upgrade) else {
+            return Poll::Ready(Err(io::Error::other("nobody has said which file")));
+        };
+        let at = self.file_at.get_mut();
+        let sent = self.transport.poll_send_file(cx, file.as_fd(), at, room);
+        let sent = ready!(self.poll_sent(cx, sent))?;
+        if sent == 0 {
+            let why = "the file has become shorter while it was sent";
+            return Poll::Ready(Err(io::Error::new(io::ErrorKind::UnexpectedEof, why)));
+        }
+        Poll::Ready(Ok(sent))
     }
 
     /// How many of so many bytes may go out now.
@@ -123,6 +144,9 @@ impl AsyncWrite for Connection {
         if let Some(ours) = ours.flatten() {
             this.pending.extend_from_slice(ours.as_bytes());
             return Poll::Ready(Ok(data.len()));
+        }
+        if is_blank(data) {
+            return this.poll_send_file(cx, data.len());
         }
         if let Some((before, date, after)) = this.dated.rewrite(data) {
             for piece in [before, date.as_bytes(), after] {

@@ -32,8 +32,10 @@ pub(super) fn rewriting(
     let first = written.into_iter().flatten().next();
     if let (Some(node), Some(Target::Redirect(_) | Target::Respond(_) | Target::NotFound)) =
         (first, target)
+        && route.value.files.is_none()
     {
-        let message = "this has no effect: only paths that go to an upstream can be rewritten";
+        let message =
+            "this has no effect: only paths that go to an upstream or to files can be rewritten";
         problems.push(Diagnostic::error(message).at(node));
         return None;
     }

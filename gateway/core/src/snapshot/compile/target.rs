@@ -6,7 +6,7 @@ use bytes::Bytes;
 use edgeway_sdk::{Template, message::is_framing};
 use http::{HeaderName, HeaderValue, StatusCode};
 
-use super::{Clusters, Compiler, cache::Caches};
+use super::{Clusters, Compiler, cache::Caches, files};
 use crate::{
     cache::zone::{ZoneSpec, Zones},
     config::{
@@ -14,9 +14,10 @@ use crate::{
         diagnostic::{Diagnostic, Problems, nearest, suggestion},
         document::Document,
     },
+    files::mime::Types,
     route::PathPattern,
     snapshot::{
-        Destination, Fixed, FixedBody, Forward, Redirection, Target,
+        Destination, Fixed, FixedBody, Forward, Redirection, Serving, Target,
         shaping::{Mirror, Split},
     },
     upstream::Cluster,
@@ -51,10 +52,12 @@ impl<'a> Targets<'a> {
             split,
             redirect,
             respond,
+            files,
             ..
         } = &route.value;
-        let choice = "expected one of `upstream`, `split`, `redirect`, `respond`";
-        if upstream.is_none() && split.is_none() && (redirect.is_some() || respond.is_some()) {
+        let choice = "expected one of `upstream`, `split`, `files`, `redirect`, `respond`";
+        let no_upstream = redirect.is_some() || respond.is_some() || files.is_some();
+        if upstream.is_none() && split.is_none() && no_upstream {
             Self::without_upstream(&route.value, problems);
         }
         match (upstream, split, redirect, respond) {
@@ -72,6 +75,7 @@ impl<'a> Targets<'a> {
             (None, None, None, Some(respond)) => {
                 self.fixed(&respond.value, problems).map(Target::Respond)
             }
+            (None, None, None, None) if files.is_some() => Some(Target::NotFound),
             // One that is wrong, or misspelt, has been told.
             (None, None, None, None) if problems.has_errors() && self.is_meant(route) => None,
             (None, None, None, None) => {
@@ -93,6 +97,19 @@ impl<'a> Targets<'a> {
         }
     }
 
+    /// The files of a route, if it has some; none if they are wrong, which has been told then.
+    pub(super) fn files(
+        &self,
+        route: &At<Route>,
+        problems: &mut Problems,
+    ) -> Option<Option<Box<Serving>>> {
+        if route.value.files.is_none() {
+            return Some(None);
+        }
+        let serving = files::serving(self.compiler, route, problems)?;
+        Some(Some(Box::new(serving)))
+    }
+
     /// Whether a target is written in a route, as well as it may be.
     fn is_meant(&self, route: &At<Route>) -> bool {
         let document = self.compiler.document;
@@ -100,7 +117,7 @@ impl<'a> Targets<'a> {
             .entries(route.node)
             .iter()
             .filter_map(|(key, _)| document.text(*key));
-        names.any(|name| nearest(name, &["upstream", "split", "redirect", "respond"]).is_some())
+        names.any(|name| nearest(name, &TARGETS).is_some())
     }
 
     /// Warns of upstreams that nothing leads to, and of caches that none uses.
@@ -240,9 +257,10 @@ impl<'a> Targets<'a> {
             }
             (None, None, Some(file)) => {
                 let path = self.compiler.folder.join(&file.value.0);
+                let content_type = Types::default().of(path.as_os_str().as_encoded_bytes());
                 let content = fixed_file(&path)
                     .map_err(|message| problems.push(Diagnostic::error(message).at(file)));
-                FixedBody::Bytes(content_type(&path), content.ok()?)
+                FixedBody::Bytes(content_type, content.ok()?)
             }
             (_, json, file) => {
                 let spot = json
@@ -313,6 +331,8 @@ impl<'a> Targets<'a> {
         })
     }
 }
+
+const TARGETS: [&str; 5] = ["upstream", "split", "files", "redirect", "respond"];
 
 /// All names that are written below a key of the file, also of what is wrong.
 pub(super) fn names_below<'d>(document: &'d Document, key: &str) -> Vec<&'d str> {
@@ -410,25 +430,6 @@ fn redirect_status(written: Option<&At<u16>>, problems: &mut Problems) -> Option
     );
     problems.push(Diagnostic::error(message).at(status));
     None
-}
-
-fn content_type(path: &Path) -> HeaderValue {
-    let extension = path
-        .extension()
-        .and_then(|extension| extension.to_str())
-        .unwrap_or_default();
-    HeaderValue::from_static(match extension.to_ascii_lowercase().as_str() {
-        "html" | "htm" => "text/html; charset=utf-8",
-        "json" => "application/json",
-        "txt" => "text/plain; charset=utf-8",
-        "xml" => "application/xml",
-        "svg" => "image/svg+xml",
-        "png" => "image/png",
-        "ico" => "image/x-icon",
-        "css" => "text/css; charset=utf-8",
-        "js" => "text/javascript; charset=utf-8",
-        _ => "application/octet-stream",
-    })
 }
 
 const TEXT: HeaderValue = HeaderValue::from_static("text/plain; charset=utf-8");

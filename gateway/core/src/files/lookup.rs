@@ -1,0 +1,294 @@
+//! Which file answers a path.
+
+use std::{os::fd::OwnedFd, sync::Arc, time::SystemTime};
+
+use edgeway_sdk::Coding;
+use smallvec::SmallVec;
+
+use super::{
+    Memory, Name, Root, Rules, disk,
+    entity::{Entity, Tagging},
+    memory::{Kept, Key},
+    mime::Types,
+    open::{Door, Failure, Kind, Opened, State, Wait, read, state_of},
+};
+
+/// A folder, and how files in it are looked for.
+#[derive(Debug)]
+pub(crate) struct Files {
+    pub(crate) root: Root,
+    pub(crate) rules: Rules,
+    /// What of a folder answers for it, the first that is there.
+    pub(crate) index: Box<[Box<[u8]>]>,
+    /// Codings of which there may be siblings, the best first.
+    pub(crate) precompressed: Box<[Coding]>,
+    /// Whether folders without an index are shown.
+    pub(crate) listing: bool,
+    pub(crate) types: Types,
+    pub(crate) tagging: Tagging,
+    pub(crate) memory: Option<Arc<Memory>>,
+    /// Files of at most so many bytes are read as a whole.
+    pub(crate) small: usize,
+}
+
+/// What is looked for.
+#[derive(Clone, Debug, Default)]
+pub(crate) struct Look {
+    /// In turn.
+    pub(crate) candidates: SmallVec<[Candidate; 2]>,
+    /// Codings that the client takes, the best first.
+    pub(crate) codings: SmallVec<[Coding; 3]>,
+}
+
+/// A name to look for.
+#[derive(Clone, Debug)]
+pub(crate) struct Candidate {
+    pub(crate) name: Name,
+    pub(crate) form: Form,
+}
+
+/// As what something is looked for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Form {
+    File,
+    /// A folder, by its index.
+    Folder,
+    /// The same, but the client has left the slash at its end out.
+    FolderWithoutSlash,
+}
+
+/// What was found.
+#[derive(Debug)]
+pub(crate) enum Found {
+    File(File),
+    /// A folder, that the client has to ask for with a slash.
+    SlashMissing,
+    /// A folder that is shown, open.
+    Folder(OwnedFd, Name),
+    Nothing,
+}
+
+/// A file that was found.
+#[derive(Clone, Debug)]
+pub(crate) enum File {
+    /// A small one, which may be kept.
+    Small(Arc<Kept>),
+    Large(Arc<Large>),
+}
+
+/// An open file.
+#[derive(Debug)]
+pub(crate) struct Large {
+    pub(crate) descriptor: OwnedFd,
+    pub(crate) entity: Entity,
+}
+
+impl File {
+    pub(crate) fn entity(&self) -> &Entity {
+        match self {
+            Self::Small(kept) => &kept.entity,
+            Self::Large(large) => &large.entity,
+        }
+    }
+}
+
+impl Files {
+    /// Looks for files, and waits for the disk only if it has to: on a thread for that.
+    ///
+    /// # Errors
+    ///
+    /// What is there can't be opened or read.
+    pub(crate) async fn find(self: &Arc<Self>, look: Look) -> Result<Found, Failure> {
+        match self.find_by(&look, Wait::Never) {
+            Err(Failure::WouldWait) => {}
+            found => return found,
+        }
+        let files = Arc::clone(self);
+        disk::run(move || files.find_by(&look, Wait::Disk)).await?
+    }
+
+    fn find_by(&self, look: &Look, wait: Wait) -> Result<Found, Failure> {
+        let mut search = Search {
+            files: self,
+            codings: &look.codings,
+            wait,
+            door: None,
+            now: SystemTime::now(),
+        };
+        for Candidate { name, form } in &look.candidates {
+            match search.find(name, *form) {
+                Ok(Found::Nothing) | Err(Failure::Missing) => {}
+                found => return found,
+            }
+        }
+        Ok(Found::Nothing)
+    }
+}
+
+/// What is where a name leads.
+enum Got {
+    File(File),
+    Folder,
+}
+
+/// Looks for one thing: all of it in the folder as it was at the beginning.
+struct Search<'f> {
+    files: &'f Files,
+    codings: &'f [Coding],
+    wait: Wait,
+    door: Option<Door>,
+    now: SystemTime,
+}
+
+impl Search<'_> {
+    fn find(&mut self, name: &Name, form: Form) -> Result<Found, Failure> {
+        match form {
+            Form::File => match self.get(name, None)? {
+                Got::File(file) => self.coded(name, file).map(Found::File),
+                Got::Folder => Ok(Found::Nothing),
+            },
+            Form::Folder => self.folder(name),
+            Form::FolderWithoutSlash => match self.folder(name)? {
+                Found::File(_) | Found::Folder(..) => Ok(Found::SlashMissing),
+                nothing => Ok(nothing),
+            },
+        }
+    }
+
+    /// Its index, or itself if it is to be shown.
+    fn folder(&mut self, name: &Name) -> Result<Found, Failure> {
+        let files = self.files;
+        for index in &files.index {
+            match self.find(&name.below(index), Form::File) {
+                Ok(Found::Nothing) | Err(Failure::Missing) => {}
+                found => return found,
+            }
+        }
+        if !files.listing {
+            return Ok(Found::Nothing);
+        }
+        match self.open(name)? {
+            Opened {
+                kind: Kind::Folder,
+                descriptor,
+                ..
+            } => Ok(Found::Folder(descriptor, name.clone())),
+            _ => Ok(Found::Nothing),
+        }
+    }
+
+    /// The sibling of a file in the coding that the client likes best, or the file itself.
+    fn coded(&mut self, name: &Name, file: File) -> Result<File, Failure> {
+        for coding in self.codings {
+            match self.get(&name.with_end(end(*coding)), Some((name, *coding))) {
+                Ok(Got::File(sibling)) => return Ok(sibling),
+                Ok(Got::Folder) | Err(Failure::Missing | Failure::Forbidden) => {}
+                Err(failure) => return Err(failure),
+            }
+        }
+        Ok(file)
+    }
+
+    /// What is where a name leads, from memory if it is still the same. Of a sibling the file beside which it is
+    /// has to be told.
+    fn get(&mut self, name: &Name, coding: Option<(&Name, Coding)>) -> Result<Got, Failure> {
+        let key = Key {
+            name: name.clone(),
+            coding: coding.map(|(_, coding)| coding),
+        };
+        let files = self.files;
+        let kept = files.memory.as_ref().and_then(|memory| memory.find(&key));
+        if let (Some(memory), Some(kept)) = (&files.memory, &kept)
+            && (self.wait == Wait::Disk || memory.is_remembered(kept))
+            && files.root.look(name) == Some(kept.state)
+        {
+            memory.seen(kept);
+            return Ok(Got::File(File::Small(Arc::clone(kept))));
+        }
+        let opened = match self.open(name) {
+            Err(Failure::Missing) => {
+                if let (Some(memory), Some(_)) = (&files.memory, &kept) {
+                    memory.forget(&key);
+                }
+                return Err(Failure::Missing);
+            }
+            opened => opened?,
+        };
+        if opened.kind == Kind::Folder {
+            return Ok(Got::Folder);
+        }
+        if let (Some(memory), Some(kept)) = (&files.memory, kept)
+            && opened.state == kept.state
+        {
+            memory.seen(&kept);
+            return Ok(Got::File(File::Small(kept)));
+        }
+        let original = coding.map_or(name, |(original, _)| original);
+        self.take(&key, original, opened).map(Got::File)
+    }
+
+    fn open(&mut self, name: &Name) -> Result<Opened, Failure> {
+        let root = &self.files.root;
+        let door = match &self.door {
+            Some(door) => door,
+            None => self.door.insert(root.door(self.wait)?),
+        };
+        root.open(door, name, self.wait)
+    }
+
+    /// Makes a file of what was opened, and keeps it if it is small.
+    fn take(&self, key: &Key, original: &Name, opened: Opened) -> Result<File, Failure> {
+        let files = self.files;
+        let mut state = opened.state;
+        for _ in 0..TRIES {
+            let length = usize::try_from(state.stamp.length).unwrap_or(usize::MAX);
+            if length > files.small {
+                break;
+            }
+            let mut content = vec![0; length];
+            let read = read(&opened.descriptor, 0, &mut content, self.wait)?;
+            let after = state_of(&opened.descriptor)?;
+            if after != state || read < length {
+                state = after;
+                continue;
+            }
+            let entity = self.entity(original, &state, key.coding);
+            let kept = Arc::new(Kept::new(state, entity, content.into()));
+            // What was changed just now could be changed again, and look the same.
+            if let Some(memory) = &files.memory
+                && state.stamp.is_settled(self.now)
+            {
+                memory.seen(&kept);
+                memory.keep(key, Arc::clone(&kept));
+            }
+            return Ok(File::Small(kept));
+        }
+        Ok(File::Large(Arc::new(Large {
+            entity: self.entity(original, &state, key.coding),
+            descriptor: opened.descriptor,
+        })))
+    }
+
+    fn entity(&self, original: &Name, state: &State, coding: Option<Coding>) -> Entity {
+        let files = self.files;
+        Entity {
+            stamp: state.stamp,
+            etag: files.tagging.tag(&state.stamp, coding, self.now),
+            content_type: files.types.of(original.as_bytes()),
+            coding,
+            varies: !files.precompressed.is_empty(),
+        }
+    }
+}
+
+/// How often to read a file that is written meanwhile. Then it is sent as it comes.
+const TRIES: usize = 3;
+
+/// The end of the name of a sibling.
+fn end(coding: Coding) -> &'static str {
+    match coding {
+        Coding::Gzip => ".gz",
+        Coding::Brotli => ".br",
+        Coding::Zstd => ".zst",
+    }
+}

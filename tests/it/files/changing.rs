@@ -1,0 +1,227 @@
+//! Files that change while they are served.
+
+use std::{
+    fs::{self, File},
+    io::ErrorKind,
+    os::unix::fs::symlink,
+    path::Path,
+    sync::atomic::{AtomicBool, Ordering},
+    thread,
+    time::{Duration, Instant},
+};
+
+use edgeway_tests::{Gateway, PATIENCE, eventually};
+
+use super::{content, replace, site, told};
+
+/// Asks for a file as long as something is done to it, and tells how often it came.
+fn while_changed(
+    gateway: &Gateway,
+    target: &str,
+    is_right: impl Fn(u16, &[u8]) -> bool + Sync,
+    change: impl Fn(usize),
+) -> usize {
+    let over = AtomicBool::new(false);
+    thread::scope(|scope| {
+        let ask = || {
+            let (mut connection, mut answered) = (gateway.connect(), 0);
+            while !over.load(Ordering::Relaxed) {
+                match connection.request("GET", target).attempt() {
+                    Ok(answer) => {
+                        assert!(
+                            is_right(answer.status, &answer.body),
+                            "{}",
+                            answer.body.len()
+                        );
+                        answered += 1;
+                    }
+                    // It was promised to be longer than it is now.
+                    Err(_) => connection = gateway.connect(),
+                }
+            }
+            answered
+        };
+        let askers: Vec<_> = (0..4).map(|_| scope.spawn(ask)).collect();
+        let start = Instant::now();
+        for round in 0.. {
+            change(round);
+            if start.elapsed() > Duration::from_secs(1) {
+                break;
+            }
+        }
+        over.store(true, Ordering::Relaxed);
+        askers.into_iter().map(|asker| asker.join().unwrap()).sum()
+    })
+}
+
+#[test]
+fn a_file_that_another_takes_the_place_of_is_always_one_of_the_two() {
+    for [one, other] in [[3_000, 5_000], [60_000, 70_000], [900_000, 1_100_000]] {
+        let gateway = site("routes: [{ files: site }]")
+            .file("site/file", content(one, 1))
+            .start();
+        let both = [content(one, 1), content(other, 2)];
+        let path = gateway.folder().join("site/file");
+        let is_one = |status, body: &[u8]| status == 200 && both.iter().any(|whole| whole == body);
+        let came = while_changed(&gateway, "/file", is_one, |round| {
+            replace(&path, &both[round % 2]);
+        });
+        assert!(came > 20, "only {came} answers");
+    }
+}
+
+#[test]
+fn a_file_that_is_written_while_it_is_sent_never_has_a_wrong_length() {
+    for [long, short] in [[5_000, 100], [70_000, 10], [2_000_000, 150_000]] {
+        let gateway = site("routes: [{ files: site }]")
+            .file("site/file", content(long, 1))
+            .start();
+        let path = gateway.folder().join("site/file");
+        // The strict client has compared the length with what came.
+        let right = |status, body: &[u8]| status == 200 && body.len() <= long;
+        let came = while_changed(&gateway, "/file", right, |round| {
+            let length = if round % 2 == 0 { short } else { long };
+            fs::write(&path, content(length, 3)).unwrap();
+        });
+        assert!(came > 10, "only {came} answers");
+        fs::write(&path, content(long, 4)).unwrap();
+        assert!(gateway.get("/file").body == content(long, 4), "{long}");
+    }
+}
+
+#[test]
+fn a_file_that_shrinks_ends_the_connection_and_one_that_grows_is_sent_as_long_as_promised() {
+    const WHOLE: usize = 40_000_000;
+    let gateway = site("routes: [{ files: site }]")
+        .file("site/shrinks", content(WHOLE, 1))
+        .file("site/grows", content(WHOLE, 1))
+        .start();
+    let folder = gateway.folder().join("site");
+    let mut connection = gateway.connect();
+    connection.send("GET /shrinks HTTP/1.1\r\nHost: a\r\n\r\n");
+    assert_eq!(connection.head().status, 200);
+    let shrinking = File::options()
+        .write(true)
+        .open(folder.join("shrinks"))
+        .unwrap();
+    shrinking.set_len(1_000).unwrap();
+    let rest = connection.rest();
+    let broken = match &rest {
+        Ok(bytes) => bytes.len() < WHOLE,
+        Err(error) => error.kind() != ErrorKind::WouldBlock,
+    };
+    assert!(broken);
+    let mut connection = gateway.connect();
+    connection
+        .send("GET /grows HTTP/1.1\r\nHost: a\r\n\r\nGET /style.css HTTP/1.1\r\nHost: a\r\n\r\n");
+    assert_eq!(connection.head().status, 200);
+    let growing = File::options()
+        .write(true)
+        .open(folder.join("grows"))
+        .unwrap();
+    growing.set_len(WHOLE as u64 * 2).unwrap();
+    assert!(connection.read(WHOLE).unwrap() == content(WHOLE, 1));
+    assert_eq!(
+        told(&connection.answer()),
+        (200, "a{}"),
+        "and then the next"
+    );
+}
+
+#[test]
+fn what_is_new_is_seen_at_once() {
+    let gateway = site("routes: [{ files: { root: site, precompressed: [gzip] } }]").start();
+    let folder = gateway.folder().join("site");
+    let coded = || {
+        let request = gateway.request("GET", "/style.css");
+        request.header("Accept-Encoding", "gzip").send()
+    };
+    for round in 0..30 {
+        let body = format!("round {round}");
+        match round % 3 {
+            0 => fs::write(folder.join("style.css"), &body).unwrap(),
+            1 => replace(&folder.join("style.css"), body.as_bytes()),
+            _ => {
+                fs::remove_file(folder.join("style.css")).unwrap();
+                assert_eq!(gateway.get("/style.css").status, 404);
+                fs::write(folder.join("style.css"), &body).unwrap();
+            }
+        }
+        assert_eq!(told(&gateway.get("/style.css")), (200, &*body));
+        assert_eq!(told(&coded()), (200, &*body));
+        fs::write(folder.join("style.css.gz"), "packed").unwrap();
+        assert_eq!(told(&coded()), (200, "packed"));
+        fs::remove_file(folder.join("style.css.gz")).unwrap();
+    }
+}
+
+#[test]
+fn a_folder_that_another_takes_the_place_of_is_left_at_once() {
+    let setup = site("routes: [{ files: current }]")
+        .file("releases/1/page.html", "first")
+        .file("releases/1/only-first.html", "first")
+        .file("releases/2/page.html", "second");
+    let folder = setup.folder().to_owned();
+    symlink("releases/1", folder.join("current")).unwrap();
+    let gateway = setup.start();
+    let point = |release: &str| {
+        symlink(release, folder.join("next")).unwrap();
+        fs::rename(folder.join("next"), folder.join("current")).unwrap();
+    };
+    for _ in 0..20 {
+        assert_eq!(told(&gateway.get("/page.html")), (200, "first"));
+        assert_eq!(gateway.get("/only-first.html").status, 200);
+        point("releases/2");
+        assert_eq!(told(&gateway.get("/page.html")), (200, "second"));
+        assert_eq!(gateway.get("/only-first.html").status, 404);
+        point("releases/1");
+    }
+    let either = |status, body: &[u8]| status == 200 && [&b"first"[..], b"second"].contains(&body);
+    let came = while_changed(&gateway, "/page.html", either, |round| {
+        point(["releases/2", "releases/1"][round % 2]);
+    });
+    assert!(came > 20, "only {came} answers");
+}
+
+#[test]
+fn a_folder_that_is_not_there_has_no_files_until_it_is() {
+    let gateway = site("routes: [{ files: { root: site, fallback: 503 } }]").start();
+    let folder = gateway.folder().to_owned();
+    let aside = folder.join("aside");
+    for _ in 0..3 {
+        assert_eq!(told(&gateway.get("/style.css")), (200, "a{}"));
+        fs::rename(folder.join("site"), &aside).unwrap();
+        assert_eq!(gateway.get("/style.css").status, 503);
+        fs::rename(&aside, folder.join("site")).unwrap();
+    }
+    fs::remove_dir_all(folder.join("site")).unwrap();
+    assert_eq!(gateway.get("/").status, 503);
+    fs::write(folder.join("site"), "no folder").unwrap();
+    assert_eq!(gateway.get("/").status, 503);
+}
+
+#[test]
+fn a_reload_changes_what_is_said_of_files() {
+    let gateway = site("routes: [{ files: site }]").start();
+    settle(&gateway.folder().join("site"));
+    let kind = || {
+        let answer = gateway.get("/style.css");
+        assert_eq!(told(&answer), (200, "a{}"));
+        answer.header("content-type").unwrap().to_owned()
+    };
+    assert_eq!(kind(), "text/css; charset=utf-8");
+    assert!(gateway.reload("routes: [{ files: { root: site, types: { css: text/x-new } } }]"));
+    assert_eq!(kind(), "text/x-new; charset=utf-8");
+    assert!(gateway.reload("routes: [{ files: { root: site, charset: none } }]"));
+    assert_eq!(kind(), "text/css");
+}
+
+/// Waits until the files of a folder were changed so long ago that they may be kept.
+pub(super) fn settle(folder: &Path) {
+    let entries = fs::read_dir(folder).unwrap();
+    let changed = entries.map(|entry| entry.unwrap().metadata().unwrap().modified().unwrap());
+    let last = changed.max().unwrap();
+    eventually(PATIENCE, || {
+        last.elapsed().is_ok_and(|age| age > Duration::from_secs(2))
+    });
+}
