@@ -739,6 +739,7 @@ fn a_compressed_file_has_no_parts_and_is_known_by_its_weak_tag() {
         .header("Accept-Encoding", "gzip");
     let asked = asked.header("If-None-Match", tag).send();
     assert_eq!((asked.status, asked.header("etag")), (304, Some(tag)));
+    assert_eq!(vary(&asked), vary(&whole));
 }
 
 #[test]
@@ -902,6 +903,27 @@ fn a_client_that_asks_about_what_it_has_is_told_by_the_tag_that_it_knows() {
         (304, Some("W/\"a\""))
     );
     assert_eq!(answer.header("content-encoding"), None);
+}
+
+#[test]
+fn what_one_client_knows_a_page_by_is_no_matter_of_others() {
+    let endpoint = endpoint(
+        |request| match request.header_all("if-none-match").is_empty() {
+            true => html(page(100)).header("ETag", "\"a\""),
+            false => Reaction::status(304).header("ETag", "\"a\""),
+        },
+    );
+    let cache = ", cache: { ttl: 100ms, stale_while_revalidate: 0s }";
+    let gateway = before(&endpoint, "compress", cache);
+    let tag = |answer: &Answer| answer.header("etag").map(str::to_owned);
+    assert_eq!(tag(&gateway.get("/")), Some("\"a\"".to_owned()));
+    thread::sleep(ms(200));
+    let request = gateway.request("GET", "/");
+    let asked = request.header("If-None-Match", "W/\"a\"").send();
+    assert_eq!(asked.status, 304);
+    let part = gateway.request("GET", "/").header("Range", "bytes=0-9");
+    let part = part.header("If-Range", "\"a\"").send();
+    assert_eq!((part.status, tag(&part)), (206, Some("\"a\"".to_owned())));
 }
 
 #[test]

@@ -1,6 +1,7 @@
 //! The filter `error_pages`: errors with pages of our own, whoever has made them and however they come.
 
 use std::fs;
+use std::time::{Duration, Instant};
 
 use edgeway_tests::{Answer, Endpoint, Gateway, Http2, PATIENCE, Reaction, eventually};
 
@@ -34,6 +35,12 @@ fn failing(http2: bool) -> Endpoint {
                 .pieces(["Trace", "back"], ms(20))
                 .header("Transfer-Encoding", "chunked"),
             "stream" => page.pieces(["Trace", "back"], ms(20)),
+            "cut" => page.pieces(vec![vec![b's'; 100]; 5], ms(20)).cut(),
+            "hangs" => page.pieces(["Trace", "back"], ms(60_000)),
+            "kept" => page
+                .header("Cache-Control", "max-age=60")
+                .header("Expires", "Thu, 31 Dec 2037 23:55:55 GMT")
+                .body("kept"),
             _ => Reaction::status(200).body("fine"),
         }
     });
@@ -208,11 +215,55 @@ fn the_error_of_an_endpoint_is_replaced_however_it_comes() {
 }
 
 #[test]
+fn nobody_waits_for_an_error_that_is_replaced_nor_misses_its_end() {
+    let endpoint = failing(false);
+    let gateway = before(&endpoint, "", "");
+    for path in ["/cut", "/hangs"] {
+        let request = gateway.request("GET", path).header("Accept", BROWSER);
+        let started = Instant::now();
+        is_page(&request.send(), path);
+        assert!(started.elapsed() < Duration::from_secs(30), "{path}");
+    }
+}
+
+#[test]
+fn a_part_that_is_not_there_is_still_told_how_long_the_whole_is() {
+    let gateway = Gateway::setup(
+        "
+        filters: [error_pages: { pages: [{ statuses: 416, text: 'no such part' }] }]
+        routes: [{ files: site }]
+        ",
+    )
+    .file("site/a.txt", "123456")
+    .start();
+    let request = gateway
+        .request("GET", "/a.txt")
+        .header("Accept", "text/plain");
+    let answer = request.header("Range", "bytes=9-").send();
+    assert_eq!((answer.status, answer.text()), (416, "no such part"));
+    assert_eq!(answer.header("content-range"), Some("bytes */6"));
+}
+
+#[test]
+fn what_an_endpoint_says_of_its_error_does_not_have_a_page_kept() {
+    let endpoint = failing(false);
+    for route in ["", ", cache: { ttl: { 500: 1m } }"] {
+        let gateway = before(&endpoint, "", route);
+        for _ in 0..2 {
+            let page = ask(&gateway, "GET", "/kept", BROWSER);
+            is_page(&page, "/kept");
+            assert_eq!(page.header_all("cache-control"), ["no-store"]);
+            assert_eq!(page.header("expires"), None);
+        }
+    }
+}
+
+#[test]
 fn a_connection_to_an_endpoint_outlives_errors_that_are_replaced() {
     let endpoint = failing(false);
     let gateway = before(&endpoint, "", "");
     let mut connection = gateway.connect();
-    for path in ["/length", "/empty", "/chunks", "/length", "/long"] {
+    for path in ["/length", "/empty", "/length", "/long"] {
         let answer = connection
             .request("GET", path)
             .header("Accept", BROWSER)

@@ -47,6 +47,16 @@ fn answer(request: &Received) -> Reaction {
             .header("Content-Encoding", "gzip")
             .body(packed(ANSWER)),
         "/empty" => answer,
+        "/typed" => Reaction::status(200)
+            .header("Content-Type", "application/json; x=\u{e9}")
+            .body(ANSWER),
+        "/users/ann@example.com" if !request.header_all("range").is_empty() => Reaction::status(
+            206,
+        )
+        .header("Content-Type", "multipart/byteranges; boundary=x")
+        .body(format!(
+            "--x\r\nContent-Type: application/json\r\nContent-Range: bytes 0-1/2\r\n\r\n{ANSWER}"
+        )),
         _ => answer.header("ETag", "\"a\"").body(ANSWER),
     }
 }
@@ -338,6 +348,34 @@ fn a_response_that_can_not_be_read_does_not_show_what_is_to_be_removed() {
         assert!(!text.contains("secret"), "{target}: {text}");
     }
     gateway.wait_for_output("the body is no JSON");
+}
+
+#[test]
+fn a_type_that_is_no_text_does_not_hide_a_document() {
+    let endpoint = endpoint();
+    let gateway = start(
+        &endpoint,
+        "request: { remove: [admin] }, response: { remove: ['users[*].password_hash'] }",
+    );
+    let request = gateway.request("POST", "/typed");
+    let request = request.header("Content-Type", "application/json; x=\u{e9}");
+    let answer = request.body(r#"{"admin": true, "a": 1}"#).send();
+    assert_eq!(arrived(&endpoint).0, r#"{ "a": 1}"#);
+    assert_eq!(answer.status, 200);
+    assert!(!answer.text().contains("password_hash"), "{answer:?}");
+}
+
+#[test]
+fn nobody_gets_what_is_removed_in_parts() {
+    let endpoint = endpoint();
+    let gateway = start(
+        &endpoint,
+        "response: { remove: ['users[*].password_hash'] }",
+    );
+    let request = gateway.request("GET", "/users/ann@example.com");
+    let answer = request.header("Range", "bytes=0-0,1-400").send();
+    assert_eq!(answer.status, 200);
+    assert!(!answer.text().contains("password_hash"), "{answer:?}");
 }
 
 #[test]

@@ -172,6 +172,7 @@ fn paths_that_are_excepted_stay_open_in_whatever_spelling_they_are_sent() {
 fn a_route_that_is_closed_is_closed_for_what_falls_back_on_it() {
     let gateway = Gateway::setup(
         "
+        listeners: { http: { bind: '127.0.0.1:0' } }
         admin: { bind: '127.0.0.1:0' }
         routes:
           - match: { path: /site/ }
@@ -292,6 +293,12 @@ fn what_a_call_has_said_outlives_a_reload() {
     assert_eq!(gateway.get("/").header("retry-after"), Some("7"));
     gateway.wait_for_log("closed for maintenance: route=* said_by=call");
     forget(&gateway, "/maintenance");
+    assert_eq!(statuses(&gateway), [503, 200, 404]);
+    // The route may be gone for a while.
+    let elsewhere = configuration("", "").replace("name: shop", "name: other");
+    assert!(gateway.reload(&elsewhere));
+    assert_eq!(statuses(&gateway), [401, 200, 404]);
+    assert!(gateway.reload(&configuration("", "")));
     assert_eq!(statuses(&gateway), [503, 200, 404]);
     let written = configuration("maintenance: { on: true }", "");
     forget(&gateway, "/maintenance/shop");

@@ -1,5 +1,7 @@
 //! Bodies of responses that a filter wants to read: whole ones, in no coding.
 
+use std::borrow::Cow;
+
 use edgeway_sdk::prelude::*;
 
 /// Has the target send bodies that can be read.
@@ -10,9 +12,14 @@ use edgeway_sdk::prelude::*;
 pub(crate) fn ask(request: &mut Request<'_>) {
     request.remove_header(&header::ACCEPT_ENCODING);
     if is_likely_text(request.path()) {
-        request.remove_header(&header::RANGE);
-        request.remove_header(&header::IF_RANGE);
+        ask_for_all(request);
     }
+}
+
+/// Has the target send whole bodies.
+pub(crate) fn ask_for_all(request: &mut Request<'_>) {
+    request.remove_header(&header::RANGE);
+    request.remove_header(&header::IF_RANGE);
 }
 
 /// What a response is to a filter that edits bodies of some media types.
@@ -22,14 +29,17 @@ pub(crate) enum Body {
     Other,
     /// Of such a type, but in a coding.
     Coded,
-    /// To be edited. It may be absent: then there is nothing to edit but its tag and its length.
+    /// To be edited. It may be absent: then there is nothing to edit but its tag and its length. Or some parts of one,
+    /// of whatever type, which are not passed on.
     Plain,
 }
 
 impl Body {
     pub(crate) fn of(response: &Response<'_>, fits: impl Fn(&str) -> bool) -> Self {
-        let fits = match response.header(header::CONTENT_TYPE) {
-            Some(content_type) => fits(content_type),
+        let fits = match content_type(response.headers()) {
+            Some(content_type) => {
+                fits(&content_type) || essence(&content_type).eq_ignore_ascii_case(PARTS)
+            }
             // It may be of a body that was edited when the client got it.
             None => response.status() == StatusCode::NOT_MODIFIED,
         };
@@ -59,6 +69,12 @@ pub(crate) fn is_coded(headers: &HeaderMap) -> bool {
     })
 }
 
+/// What `Content-Type` says, whatever bytes it has: that some are no text must not hide what a body is.
+pub(crate) fn content_type(headers: &HeaderMap) -> Option<Cow<'_, str>> {
+    let value = headers.get(header::CONTENT_TYPE)?;
+    Some(String::from_utf8_lossy(value.as_bytes()))
+}
+
 /// The type without its parameters, as it was written.
 pub(crate) fn essence(content_type: &str) -> &str {
     content_type.split(';').next().unwrap_or_default().trim()
@@ -72,6 +88,9 @@ fn is_likely_text(path: &str) -> bool {
             .any(|text| text.eq_ignore_ascii_case(extension))
     })
 }
+
+/// What carries parts of a body, whose own type stands in each of them.
+const PARTS: &str = "multipart/byteranges";
 
 const DIGESTS: [HeaderName; 4] = [
     HeaderName::from_static("content-digest"),

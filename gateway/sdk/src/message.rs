@@ -472,8 +472,12 @@ impl<'a> Response<'a> {
     ///
     /// To a `HEAD`, and with a status that has no body, none is sent.
     pub fn replace_body(&mut self, content_type: HeaderValue, body: impl Into<Bytes>) {
+        // Of a 416 it says how long the body is of which no part is there.
+        let is_length = self.status() == StatusCode::RANGE_NOT_SATISFIABLE;
         for name in &OF_A_BODY {
-            self.head.remove(name);
+            if !(is_length && name == header::CONTENT_RANGE) {
+                self.head.remove(name);
+            }
         }
         if self.status() == StatusCode::PARTIAL_CONTENT {
             self.head.set_status(StatusCode::OK);

@@ -183,6 +183,43 @@ fn a_folder_that_another_takes_the_place_of_is_left_at_once() {
     assert!(came > 20, "only {came} answers");
 }
 
+/// Also if it is asked for all the time, and neither it nor its name has changed.
+#[test]
+fn a_file_that_was_moved_out_of_the_folder_is_served_for_a_second_at_most() {
+    let gateway = site(
+        "
+        routes:
+          - match: { path: /inside/ }
+            files: { alias: site }
+          - match: { path: /none/ }
+            files: { alias: site, symlinks: none }
+          - match: { path: /any/ }
+            files: { alias: site, symlinks: any }
+        ",
+    )
+    .file("site/moved/page.html", "page")
+    .start();
+    let folder = gateway.folder().join("site");
+    settle(&folder.join("moved"));
+    let of = |route: &str| gateway.get(&format!("/{route}/moved/page.html")).status;
+    for route in ["inside", "none", "any"] {
+        assert_eq!((of(route), of(route)), (200, 200), "{route}");
+    }
+    fs::rename(folder.join("moved"), gateway.folder().join("outside")).unwrap();
+    symlink("../outside", folder.join("moved")).unwrap();
+    let moved = Instant::now();
+    while moved.elapsed() < Duration::from_secs(2) {
+        for route in ["inside", "none"] {
+            // Before it is asked for: an answer that takes its time is none of the next second.
+            let late = moved.elapsed() > Duration::from_secs(1);
+            let status = of(route);
+            assert!(status == 404 || (status == 200 && !late), "{route}");
+        }
+        assert_eq!(of("any"), 200);
+        thread::sleep(Duration::from_millis(20));
+    }
+}
+
 #[test]
 fn a_folder_that_is_not_there_has_no_files_until_it_is() {
     let gateway = site("routes: [{ files: { root: site, fallback: 503 } }]").start();

@@ -270,3 +270,23 @@ fn fallbacks_may_have_fallbacks() {
     let (ann, bob) = (secret("ann"), secret("bob"));
     assert!(ann.text().contains("ann") && bob.text().contains("bob"));
 }
+
+#[test]
+fn a_limit_for_bodies_holds_before_the_route_that_reads_them() {
+    let echo = Echo::start();
+    let gateway = site(&format!(
+        "
+        upstreams: {{ app: {{ endpoints: [{echo}] }} }}
+        routes:
+          - match: {{ path: /site/ }}
+            files: {{ alias: site, fallback: {{ route: app }} }}
+            max_body: 10B
+          - name: app
+            match: {{ path: /app/ }}
+            upstream: app
+        "
+    ))
+    .start();
+    let post = |body: &'static str| gateway.request("POST", "/site/").body(body).send().status;
+    assert_eq!([post("short"), post("longer than ten")], [200, 413]);
+}

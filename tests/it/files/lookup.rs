@@ -1,6 +1,12 @@
 //! Which file answers a path.
 
-use std::{fs, os::unix::fs::symlink, os::unix::net::UnixListener};
+use std::{
+    fs::{self, File},
+    os::unix::fs::symlink,
+    os::unix::net::UnixListener,
+    thread,
+    time::Duration,
+};
 
 use edgeway_tests::{Echo, Gateway};
 use rustix::fs::{CWD, FileType, Mode, mknodat};
@@ -311,6 +317,28 @@ fn only_files_and_folders_are_opened() {
     assert_eq!(gateway.get("/locked").status, 403);
 }
 
+/// Who writes into a pipe waits for one who reads, and whoever has asked for it is none.
+#[test]
+fn a_pipe_is_not_even_opened() {
+    let setup = site("routes: [{ files: site }]");
+    let pipe = setup.folder().join("site/pipe");
+    mknodat(CWD, &pipe, FileType::Fifo, Mode::RUSR | Mode::WUSR, 0).unwrap();
+    let gateway = setup.start();
+    thread::scope(|scope| {
+        let writer = scope.spawn(|| File::options().write(true).open(&pipe).unwrap());
+        for _ in 0..50 {
+            assert_eq!(gateway.get("/pipe").status, 404);
+            thread::sleep(Duration::from_millis(10));
+        }
+        let waits = !writer.is_finished();
+        // Lets it go, also if it does not wait.
+        let both = File::options().read(true).write(true).open(&pipe).unwrap();
+        writer.join().unwrap();
+        drop(both);
+        assert!(waits, "the writer has met a reader");
+    });
+}
+
 #[test]
 fn what_is_said_of_files_is_what_is_sent() {
     let gateway = site(
@@ -407,4 +435,29 @@ fn siblings_that_were_compressed_before_are_sent_to_who_takes_them() {
         gateway.get("/style.css.gz").header("content-encoding"),
         None
     );
+}
+
+#[test]
+fn the_folder_of_a_route_whose_prefix_is_taken_off_has_its_slash() {
+    let gateway = site(
+        "
+        routes:
+          - match: { path: /strip }
+            strip_prefix: /strip
+            files: site
+        ",
+    )
+    .start();
+    for (path, location) in [
+        ("/strip?a=b", "/strip/?a=b"),
+        ("/strip/docs", "/strip/docs/"),
+    ] {
+        let answer = gateway.get(path);
+        assert_eq!(
+            (answer.status, answer.header("location")),
+            (301, Some(location))
+        );
+    }
+    assert_eq!(told(&gateway.get("/strip/")), (200, "home"));
+    assert_eq!(told(&gateway.get("/strip/style.css")), (200, "a{}"));
 }

@@ -321,3 +321,24 @@ fn a_client_that_leaves_in_the_middle_troubles_nobody() {
         !open.any(|entry| entry.is_ok_and(is_large))
     });
 }
+
+#[test]
+fn what_is_kept_for_one_route_says_nothing_untrue_on_another() {
+    let gateway = site(
+        "
+        routes:
+          - match: { path: /plain/ }
+            files: { alias: site, precompressed: [] }
+          - match: { path: /coded/ }
+            files: { alias: site, precompressed: [gzip] }
+        ",
+    )
+    .start();
+    // What was written just now is not kept.
+    thread::sleep(Duration::from_millis(2_500));
+    for _ in 0..2 {
+        assert_eq!(gateway.get("/plain/style.css").header("vary"), None);
+        let coded = gateway.get("/coded/style.css");
+        assert_eq!(coded.header("vary"), Some("accept-encoding"));
+    }
+}

@@ -10,7 +10,7 @@ use super::{
     entity::{Entity, Tagging},
     memory::{Kept, Key},
     mime::Types,
-    open::{Door, Failure, Kind, Opened, State, Wait, read, state_of},
+    open::{Door, Failure, Kind, Opened, Seen, State, Wait, read, state_of},
 };
 
 /// A folder, and how files in it are looked for.
@@ -114,6 +114,7 @@ impl Files {
             wait,
             door: None,
             now: SystemTime::now(),
+            second: self.memory.as_ref().map_or(0, |memory| memory.now()),
         };
         for Candidate { name, form } in &look.candidates {
             match search.find(name, *form) {
@@ -138,6 +139,9 @@ struct Search<'f> {
     wait: Wait,
     door: Option<Door>,
     now: SystemTime,
+    /// In which it began, as the memory counts. What is found counts as seen then: it may be moved away right after
+    /// that.
+    second: u32,
 }
 
 impl Search<'_> {
@@ -199,41 +203,45 @@ impl Search<'_> {
         let files = self.files;
         let kept = files.memory.as_ref().and_then(|memory| memory.find(&key));
         if let (Some(memory), Some(kept)) = (&files.memory, &kept)
-            && (self.wait == Wait::Disk || memory.is_remembered(kept))
-            && files.root.look(name) == Some(kept.state)
+            && memory.is_remembered(kept)
+            && files.root.look(name, self.wait) == Some(kept.state)
         {
-            memory.seen(kept);
             return Ok(Got::File(File::Small(Arc::clone(kept))));
         }
-        let opened = match self.open(name) {
-            Err(Failure::Missing) => {
-                if let (Some(memory), Some(_)) = (&files.memory, &kept) {
-                    memory.forget(&key);
+        if let (Some(memory), Some(kept)) = (&files.memory, kept) {
+            match self.see(name) {
+                Ok(seen) if seen.state == kept.state => {
+                    memory.seen(&kept, self.second);
+                    return Ok(Got::File(File::Small(kept)));
                 }
-                return Err(Failure::Missing);
+                Err(Failure::Missing) => memory.forget(&key),
+                _ => {}
             }
-            opened => opened?,
-        };
+        }
+        let opened = self.open(name)?;
         if opened.kind == Kind::Folder {
             return Ok(Got::Folder);
-        }
-        if let (Some(memory), Some(kept)) = (&files.memory, kept)
-            && opened.state == kept.state
-        {
-            memory.seen(&kept);
-            return Ok(Got::File(File::Small(kept)));
         }
         let original = coding.map_or(name, |(original, _)| original);
         self.take(&key, original, opened).map(Got::File)
     }
 
+    /// Finds something without opening it.
+    fn see(&mut self, name: &Name) -> Result<Seen, Failure> {
+        let (root, wait) = (&self.files.root, self.wait);
+        root.see(self.door()?, name, wait)
+    }
+
     fn open(&mut self, name: &Name) -> Result<Opened, Failure> {
-        let root = &self.files.root;
-        let door = match &self.door {
+        let (root, wait) = (&self.files.root, self.wait);
+        root.open(self.door()?, name, wait)
+    }
+
+    fn door(&mut self) -> Result<&Door, Failure> {
+        Ok(match &mut self.door {
             Some(door) => door,
-            None => self.door.insert(root.door(self.wait)?),
-        };
-        root.open(door, name, self.wait)
+            none => none.insert(self.files.root.door(self.wait)?),
+        })
     }
 
     /// Makes a file of what was opened, and keeps it if it is small.
@@ -258,7 +266,7 @@ impl Search<'_> {
             if let Some(memory) = &files.memory
                 && state.stamp.is_settled(self.now)
             {
-                memory.seen(&kept);
+                memory.seen(&kept, self.second);
                 memory.keep(key, Arc::clone(&kept));
             }
             return Ok(File::Small(kept));

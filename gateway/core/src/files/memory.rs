@@ -54,7 +54,7 @@ pub(crate) struct Kept {
     content: Bytes,
     /// Whether it was asked for since somebody had to make room.
     used: AtomicBool,
-    /// The second in which it was seen to be the state of the file last.
+    /// The second in which it was found last to be the state of a file that may be served.
     seen: AtomicU32,
 }
 
@@ -91,8 +91,11 @@ const FITTING: usize = 8;
 /// The most parts there are. To add a file copies one.
 const PARTS: usize = 64;
 
-/// How long the kernel can be believed to still know a file that it was asked for.
-const REMEMBERED: u32 = 5;
+/// For so many seconds a file that was found in the folder is believed to be in it, if what its path leads to now is in
+/// the same state. Then it has to be found again: a file that was moved out of the folder, with a link in its place, is
+/// in the same state, and must not be served for longer than this. For as long the kernel can be believed to still know
+/// the file, so that nobody has to wait for the disk to look at it.
+const REMEMBERED: u32 = 1;
 
 impl Memory {
     /// For files of at most `largest` bytes.
@@ -117,22 +120,22 @@ impl Memory {
         Some(Arc::clone(kept))
     }
 
-    /// Whether the file was asked for so shortly ago that nobody has to wait for the disk to look at it again.
+    /// Whether the file was found so shortly ago that to look at its path is enough: see [`REMEMBERED`].
     pub(super) fn is_remembered(&self, kept: &Kept) -> bool {
         let age = self.now().saturating_sub(kept.seen.load(Ordering::Relaxed));
         age < REMEMBERED
     }
 
-    /// Notes that a file was seen to be in that state.
-    pub(super) fn seen(&self, kept: &Kept) {
-        let now = self.now();
-        if kept.seen.load(Ordering::Relaxed) != now {
-            kept.seen.store(now, Ordering::Relaxed);
+    /// Notes that a file was found in that state, in the folder. The second is that in which it began to be looked
+    /// for, as nobody can say how long that took.
+    pub(super) fn seen(&self, kept: &Kept, second: u32) {
+        if kept.seen.load(Ordering::Relaxed) < second {
+            kept.seen.fetch_max(second, Ordering::Relaxed);
         }
     }
 
-    /// Seconds, of which the first is 1 more than those in which nothing is remembered.
-    fn now(&self) -> u32 {
+    /// The second it is now. The first is late enough that nothing is remembered that was never seen.
+    pub(super) fn now(&self) -> u32 {
         let seconds = self.begun.elapsed().as_secs();
         u32::try_from(seconds)
             .unwrap_or(u32::MAX)
@@ -241,10 +244,9 @@ mod tests {
         for other in 0..100 {
             memory.keep(&key(&other.to_string()), kept(1_000));
             assert!(memory.find(&key("wanted")).is_some(), "{other}");
-            assert!(
-                memory.find(&key(&other.to_string())).is_some(),
-                "the newest"
-            );
+            // Not asked for: where all are, any of them makes room.
+            let table = memory.parts[0].table.load();
+            assert!(table.contains_key(&key(&other.to_string())), "the newest");
         }
         let part = &memory.parts[0];
         let table = part.table.load();
@@ -276,7 +278,17 @@ mod tests {
         let memory = Memory::new(1 << 20, 1 << 10);
         let kept = kept(1);
         assert!(!memory.is_remembered(&kept));
-        memory.seen(&kept);
+        memory.seen(&kept, memory.now());
         assert!(memory.is_remembered(&kept));
+        memory.seen(&kept, memory.now() - 1);
+        assert!(memory.is_remembered(&kept), "it was seen later as well");
+    }
+
+    #[test]
+    fn what_was_seen_in_the_second_before_has_to_be_found_again() {
+        let memory = Memory::new(1 << 20, 1 << 10);
+        let kept = kept(1);
+        memory.seen(&kept, memory.now() - REMEMBERED);
+        assert!(!memory.is_remembered(&kept));
     }
 }

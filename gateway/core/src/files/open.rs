@@ -13,12 +13,18 @@ use std::{
 };
 
 use rustix::{
-    fs::{CWD, FileType, FsWord, Mode, OFlags, ResolveFlags, Stat, fstat, fstatfs, openat2, stat},
+    fs::{
+        AtFlags, CWD, FileType, FsWord, Mode, OFlags, ResolveFlags, Stat, Statx, StatxFlags, fstat,
+        fstatfs, makedev, openat2, statx,
+    },
     io::{Errno, ReadWriteFlags, preadv2},
 };
 use smallvec::SmallVec;
 
-use super::{Name, entity::Stamp};
+use super::{
+    Name,
+    entity::{Moment, Stamp},
+};
 use crate::config::files::Symlinks;
 
 /// Whether something may be waited for.
@@ -83,11 +89,49 @@ impl From<&Stat> for State {
     }
 }
 
+impl From<&Statx> for State {
+    fn from(stat: &Statx) -> Self {
+        let moment = |seconds, nanoseconds| Moment {
+            seconds,
+            nanoseconds,
+        };
+        Self {
+            device: makedev(stat.stx_dev_major, stat.stx_dev_minor),
+            stamp: Stamp {
+                length: stat.stx_size,
+                inode: stat.stx_ino,
+                modified: moment(stat.stx_mtime.tv_sec, stat.stx_mtime.tv_nsec),
+                changed: moment(stat.stx_ctime.tv_sec, stat.stx_ctime.tv_nsec),
+            },
+        }
+    }
+}
+
 /// What something is.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Kind {
     File,
     Folder,
+}
+
+/// Something that is there.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) struct Seen {
+    pub(super) kind: Kind,
+    pub(super) state: State,
+}
+
+impl Seen {
+    fn of(descriptor: &OwnedFd) -> Result<Self, Failure> {
+        let stat = fstat(descriptor).map_err(|error| Failure::of(error, Wait::Disk))?;
+        let kind = match FileType::from_raw_mode(stat.st_mode) {
+            FileType::RegularFile => Kind::File,
+            FileType::Directory => Kind::Folder,
+            _ => return Err(Failure::Missing),
+        };
+        let state = State::from(&stat);
+        Ok(Self { kind, state })
+    }
 }
 
 /// Something that was opened.
@@ -126,10 +170,39 @@ impl Root {
             .map_err(|error| Failure::of(error, wait))
     }
 
+    /// Finds a file or a folder, and leaves it closed. Whether it may be read is not known yet.
+    pub(super) fn see(&self, door: &Door, name: &Name, wait: Wait) -> Result<Seen, Failure> {
+        let flags = OFlags::PATH | OFlags::CLOEXEC;
+        Seen::of(&self.walk(door, name, flags, wait)?)
+    }
+
     /// Opens a file or a folder.
+    ///
+    /// Nothing else is opened, as others would notice: who waits for a reader of a pipe, or a device. What takes the
+    /// place of a file between the two calls here is opened, and closed unread.
     pub(super) fn open(&self, door: &Door, name: &Name, wait: Wait) -> Result<Opened, Failure> {
         // Nobody is waited for at the other end of a pipe.
-        let flags = OFlags::RDONLY | OFlags::NONBLOCK | OFlags::NOCTTY | OFlags::CLOEXEC;
+        let mut flags = OFlags::RDONLY | OFlags::NONBLOCK | OFlags::NOCTTY | OFlags::CLOEXEC;
+        if self.see(door, name, wait)?.kind == Kind::Folder {
+            flags |= OFlags::DIRECTORY;
+        }
+        let descriptor = self.walk(door, name, flags, wait)?;
+        let Seen { kind, state } = Seen::of(&descriptor)?;
+        Ok(Opened {
+            descriptor,
+            kind,
+            state,
+        })
+    }
+
+    /// Goes where a name leads, and no further than links may be followed.
+    fn walk(
+        &self,
+        door: &Door,
+        name: &Name,
+        flags: OFlags,
+        wait: Wait,
+    ) -> Result<OwnedFd, Failure> {
         let path = match name.as_bytes() {
             b"" => b".",
             path => path,
@@ -144,18 +217,7 @@ impl Root {
                 opened => break opened,
             }
         };
-        let descriptor = opened.map_err(|error| Failure::of(error, wait))?;
-        let stat = fstat(&descriptor).map_err(|error| Failure::of(error, Wait::Disk))?;
-        let kind = match FileType::from_raw_mode(stat.st_mode) {
-            FileType::RegularFile => Kind::File,
-            FileType::Directory => Kind::Folder,
-            _ => return Err(Failure::Missing),
-        };
-        Ok(Opened {
-            descriptor,
-            kind,
-            state: State::from(&stat),
-        })
+        opened.map_err(|error| Failure::of(error, wait))
     }
 
     fn resolve(&self) -> ResolveFlags {
@@ -166,16 +228,25 @@ impl Root {
         }
     }
 
-    /// The state of what is there now, for who has opened it before and wants to know whether it is the same: it may
-    /// lie outside.
+    /// The state of what is there now, for who has seen it shortly before and wants to know whether it is the same: it
+    /// may lie outside by now, as every link is followed. So this holds only as long as [`Memory::is_remembered`]
+    /// says; then it has to be found anew by [`Root::see`], which stays inside.
     ///
-    /// By the whole path, so that a folder that another one has taken the place of is seen with the same call.
-    pub(super) fn look(&self, name: &Name) -> Option<State> {
+    /// By the whole path, so that a folder that another one has taken the place of is seen with the same call. If
+    /// nothing may be waited for, a file system of another machine answers from what it knew when the file was found.
+    ///
+    /// [`Memory::is_remembered`]: super::Memory::is_remembered
+    pub(super) fn look(&self, name: &Name, wait: Wait) -> Option<State> {
         let mut path = SmallVec::<[u8; 256]>::new();
         path.extend_from_slice(self.path.as_os_str().as_bytes());
         path.push(b'/');
         path.extend_from_slice(name.as_bytes());
-        stat(&*path).ok().as_ref().map(State::from)
+        let flags = match wait {
+            Wait::Never => AtFlags::STATX_DONT_SYNC,
+            Wait::Disk => AtFlags::empty(),
+        };
+        let stat = statx(CWD, &*path, flags, StatxFlags::BASIC_STATS).ok()?;
+        Some(State::from(&stat))
     }
 }
 
@@ -287,7 +358,9 @@ mod tests {
         let root = Root::new(path.clone(), Symlinks::Inside);
         let name = Name::parse("/a", Rules::default()).unwrap();
         let door = root.door(Wait::Disk).unwrap();
-        let before = root.look(&name);
+        let before = root.look(&name, Wait::Never);
+        let seen = root.see(&door, &name, Wait::Disk).unwrap();
+        assert_eq!(Some(seen.state), before, "however it is looked at");
         fs::rename(&path, aside).unwrap();
         fs::create_dir(&path).unwrap();
         fs::write(path.join("a"), "new!").unwrap();
@@ -297,7 +370,7 @@ mod tests {
         let read = read(&opened.descriptor, 0, &mut content, Wait::Disk).unwrap();
         assert_eq!(&content[..read], b"old");
         assert_ne!(
-            root.look(&name),
+            root.look(&name, Wait::Never),
             before,
             "by its path it is another one now"
         );

@@ -54,8 +54,11 @@ impl Large {
         Ok(room.into())
     }
 
-    /// Makes a piece of the file ready to be sent by the kernel, which must not have to wait for the disk. What had to
-    /// be read for that is given back: then it is as well to send that.
+    /// Makes a piece of the file ready to be sent by the kernel, which should not have to wait for the disk. What had
+    /// to be read for that is given back: then it is as well to send that.
+    ///
+    /// Only the two ends are looked at: to look at all of it would be to read it. What the kernel has dropped between
+    /// them it reads again as it sends, and a thread that others wait for then waits for the disk.
     ///
     /// # Errors
     ///
@@ -64,15 +67,22 @@ impl Large {
         self: &Arc<Self>,
         piece: Range<u64>,
     ) -> Result<Option<Bytes>, Failure> {
-        let last = piece.end.saturating_sub(1)..piece.end;
-        // What comes before the last byte was read with it.
-        match self.read_by(&last, Wait::Never) {
+        match self.is_known(&piece) {
             Err(Failure::WouldWait) => {}
-            read => return read.map(|_| None),
+            known => return known.map(|()| None),
         }
         let large = Arc::clone(self);
         let read = disk::run(move || large.read_by(&piece, Wait::Disk)).await?;
         read.map(Some)
+    }
+
+    /// Reads both ends of a piece, if that can be done at once.
+    fn is_known(&self, piece: &Range<u64>) -> Result<(), Failure> {
+        // A file is mostly dropped from its beginning, and read on behind what is asked for.
+        let first = piece.start..piece.end.min(piece.start.saturating_add(1));
+        let last = piece.end.saturating_sub(1)..piece.end;
+        self.read_by(&first, Wait::Never)?;
+        self.read_by(&last, Wait::Never).map(drop)
     }
 }
 
@@ -84,7 +94,45 @@ impl AsFd for Large {
 
 #[cfg(test)]
 mod tests {
+    use std::{fs, io::Write as _};
+
+    use http::HeaderValue;
+    use rustix::fs::{Advice, fadvise};
+
     use super::*;
+    use crate::files::{entity::Entity, open::state_of};
+
+    #[tokio::test]
+    async fn a_piece_whose_beginning_is_on_the_disk_is_read_before_it_is_sent() {
+        let folder = tempfile::tempdir().unwrap();
+        let mut file = fs::File::create_new(folder.path().join("file")).unwrap();
+        file.write_all(&[b'x'; LARGEST]).unwrap();
+        file.sync_all().unwrap();
+        let file = fs::File::open(folder.path().join("file")).unwrap();
+        let entity = Entity {
+            stamp: state_of(&file).unwrap().stamp,
+            etag: None,
+            content_type: HeaderValue::from_static("text/plain"),
+            coding: None,
+            varies: false,
+        };
+        let large = Arc::new(Large {
+            descriptor: file.into(),
+            entity,
+        });
+        let whole = 0..LARGEST as u64;
+        assert_eq!(large.ready(whole.clone()).await, Ok(None), "it is known");
+        fadvise(&*large, 0, None, Advice::DontNeed).unwrap();
+        // Nothing is read beside what is asked for.
+        fadvise(&*large, 0, None, Advice::Random).unwrap();
+        let last = whole.end - 1..whole.end;
+        assert_eq!(large.read_by(&last, Wait::Disk).unwrap().len(), 1);
+        // Some file systems have no disk below.
+        if large.read_by(&(0..1), Wait::Never) == Err(Failure::WouldWait) {
+            let read = large.ready(whole).await.unwrap();
+            assert_eq!(read.map(|data| data.len()), Some(LARGEST));
+        }
+    }
 
     #[test]
     fn a_blank_is_known_by_where_it_is_and_by_nothing_else() {

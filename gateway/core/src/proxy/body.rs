@@ -125,26 +125,30 @@ pub(super) fn replacement(ctx: &mut Ctx) -> std::result::Result<Option<Bytes>, B
     chain::edited(ctx, reported, edited).map(Some)
 }
 
-/// Has this body pass in the place of the one that follows, at the end of it: a connection to an endpoint is of no
-/// use any more if its response is not read to the end, and Pingora ends with what the client has.
+/// Has this body pass in the place of the one that follows: with its first piece, so that nobody waits for the rest, or
+/// gets nothing when it breaks off. If it is fetched for the cache, at its end: Pingora ends with what the client has.
 pub(super) fn replace(session: &mut Session, ctx: &mut Ctx, body: Bytes) {
+    let waits = is_fetched(session);
     ctx.exchange.response_edits.push(Edit {
-        edit: Box::new(Instead(body)),
+        edit: Box::new(Instead { body, waits }),
         caller: Caller::default(),
     });
     edit_response(session, ctx);
 }
 
-/// Lets nothing of a body pass, and at its end another one.
-struct Instead(Bytes);
+/// Lets nothing of a body pass, but another one.
+struct Instead {
+    body: Bytes,
+    /// Until the end.
+    waits: bool,
+}
 
 impl BodyEdit for Instead {
     fn edit(&mut self, _: Bytes, end: bool) -> edgeway_sdk::Result<Bytes> {
-        Ok(if end {
-            mem::take(&mut self.0)
-        } else {
-            Bytes::new()
-        })
+        match end || !self.waits {
+            true => Ok(mem::take(&mut self.body)),
+            false => Ok(Bytes::new()),
+        }
     }
 }
 
@@ -183,10 +187,7 @@ pub(super) fn edit_response(session: &mut Session, ctx: &mut Ctx) {
         modules.add_module(Box::new(Unchunked));
     }
     session.downstream_modules_ctx = modules.build_ctx();
-    let fetches = matches!(
-        session.cache.phase(),
-        CachePhase::Miss | CachePhase::Expired
-    );
+    let fetches = is_fetched(session);
     if let Some(editing) = session.downstream_modules_ctx.get_mut::<Editing>() {
         (editing.edits, editing.fetches) = (edits, fetches);
     }
@@ -224,6 +225,14 @@ impl HttpModule for Unchunked {
     fn as_any_mut(&mut self) -> &mut dyn Any {
         self
     }
+}
+
+/// Whether a body is on its way to the cache, and perhaps to others.
+fn is_fetched(session: &Session) -> bool {
+    matches!(
+        session.cache.phase(),
+        CachePhase::Miss | CachePhase::Expired
+    )
 }
 
 /// Has the body that comes from the endpoint pass these edits, before the cache sees it.

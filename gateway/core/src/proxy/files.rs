@@ -105,7 +105,8 @@ async fn look(
         let Ok(path) = normalise(path) else {
             return Ok(Found::Nothing);
         };
-        let ends = ends || path.matched().ends_with('/');
+        // What is taken off or put before a path does not make it that of a folder.
+        let ends = ends || (rewriting.replace.is_some() && path.matched().ends_with('/'));
         serving.look(path.matched(), ends, &source, codings)
     };
     files.find(look).await

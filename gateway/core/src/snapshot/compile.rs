@@ -357,6 +357,7 @@ fn destination(
     }
     if let (Some(limit), Some(Target::Redirect(_) | Target::Respond(_) | Target::NotFound)) =
         (&route.value.max_body, &target)
+        && files::fallback_of(&route.value).is_none()
     {
         let message =
             "`max_body` has no effect on a route without an upstream: nobody reads bodies there";
@@ -491,6 +492,11 @@ fn warn_of_stars(routes: &[At<config::Route>], problems: &mut Problems) {
 fn names_differ(routes: &[At<config::Route>], problems: &mut Problems) {
     let mut known: HashMap<&str, &At<String>> = HashMap::new();
     for name in routes.iter().filter_map(|route| route.value.name.as_ref()) {
+        if name.value == "*" {
+            let taken =
+                Diagnostic::error("`*` stands for all routes, and can't be the name of one");
+            problems.push(taken.at(name));
+        }
         if let Some(first) = known.insert(&name.value, name) {
             let message = format!("two routes have the name `{}`", name.value);
             problems.push(

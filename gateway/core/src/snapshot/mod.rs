@@ -24,7 +24,7 @@ pub(crate) use self::{
     condition::{Applies, Condition},
     limits::{ConnectionLimits, RequestLimits},
     live::{Live, Pinned},
-    maintenance::{Closing, Maintenance, Plan, Said},
+    maintenance::{Closing, Maintenance, Plan, Said, Switch},
     route::{
         Chain, Destination, Fixed, FixedBody, Forward, Link, Redirection, Rewriting, Route, Target,
     },

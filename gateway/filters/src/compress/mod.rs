@@ -205,6 +205,10 @@ impl Filter for Compress {
         let coding = said.and_then(|Said(accepted)| accepted.best(&self.codings));
         if coding.is_some() {
             self.compress(response, coding);
+            // Not before: the tag of what is stored is not for a client to say.
+            if let Some(weak) = weak_tag(response) {
+                response.set_header(header::ETAG, weak);
+            }
         }
         Ok(())
     }
@@ -231,7 +235,12 @@ impl Compress {
     /// Compresses a response in this way, if that is right for it.
     fn compress(&self, response: &mut Response<'_>, coding: Option<Coding>) {
         if response.status() == StatusCode::NOT_MODIFIED {
-            return not_modified(response);
+            // It has the headers of a 200 that is not here. A file of ours says in it what it would say there.
+            let ours = response.origin() == Origin::Reply;
+            if ours || response.headers().contains_key(header::VARY) {
+                add_vary(response);
+            }
+            return;
         }
         if !may_change(response) || !self.has_type(response) {
             return;
@@ -327,19 +336,11 @@ fn add_vary(response: &mut Response<'_>) {
     }
 }
 
-/// A 304 is about what the client, or the cache, has made of the response before: neither its `Vary` nor its tag are
-/// to become other ones.
-fn not_modified(response: &mut Response<'_>) {
-    if response.headers().contains_key(header::VARY) {
-        add_vary(response);
-    }
-    if let Some(weak) = weak_tag(response) {
-        response.set_header(header::ETAG, weak);
-    }
-}
-
 /// The weak form of the tag of a 304, if that is how the client knows it.
 fn weak_tag(response: &Response<'_>) -> Option<HeaderValue> {
+    if response.status() != StatusCode::NOT_MODIFIED {
+        return None;
+    }
     let tag = response.headers().get(header::ETAG)?.as_bytes();
     if !tag.starts_with(b"\"") {
         return None;

@@ -7,7 +7,8 @@
 //! * Of several filters the innermost shows its page: that of a route comes before those of all routes.
 //! * Values that stand in a page are escaped: what a client has asked for never becomes a part of its HTML or JSON. In
 //!   HTML that holds for texts and for attributes in quotes: put none into a script.
-//! * Headers stay as they were (`Retry-After`, `WWW-Authenticate`, those of CORS), but for what told of the body.
+//! * Headers stay as they were (`Retry-After`, `WWW-Authenticate`, those of CORS), but for what told of the body. What an
+//!   endpoint has said of how long its error may be kept was of another body, too: the page is `no-store`.
 //! * Calls of gRPC are left alone: they are told of errors by headers.
 
 mod accept;
@@ -372,15 +373,7 @@ impl Filter for ErrorPages {
         let nosniff = HeaderValue::from_static("nosniff");
         response.set_header(header::X_CONTENT_TYPE_OPTIONS, nosniff);
         vary(response);
-        // It tells of this request alone.
-        let said = [header::CACHE_CONTROL, header::EXPIRES];
-        if !said
-            .iter()
-            .any(|name| response.headers().contains_key(name))
-        {
-            let no_store = HeaderValue::from_static("no-store");
-            response.set_header(header::CACHE_CONTROL, no_store);
-        }
+        keep_from_caches(response);
         Ok(())
     }
 
@@ -392,6 +385,29 @@ impl Filter for ErrorPages {
         Hooks::RESPONSE
     }
 }
+
+/// A page tells of this request alone. What the gateway has said of the reply itself stays; what an endpoint has said was
+/// of another body.
+fn keep_from_caches(response: &mut Response<'_>) {
+    let said = |name: &HeaderName| response.headers().contains_key(name);
+    if response.origin() == Origin::Reply && LIFETIMES.iter().any(said) {
+        return;
+    }
+    for name in &LIFETIMES {
+        response.remove_header(name);
+    }
+    let no_store = HeaderValue::from_static("no-store");
+    response.set_header(header::CACHE_CONTROL, no_store);
+}
+
+/// What says for how long, and for whom, a response may be kept.
+const LIFETIMES: [HeaderName; 5] = [
+    header::CACHE_CONTROL,
+    header::EXPIRES,
+    header::AGE,
+    HeaderName::from_static("cdn-cache-control"),
+    HeaderName::from_static("surrogate-control"),
+];
 
 /// Says that the response is another one for other values of `Accept`.
 fn vary(response: &mut Response<'_>) {

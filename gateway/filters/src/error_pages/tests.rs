@@ -202,7 +202,7 @@ fn headers_of_the_error_stay_and_those_of_its_body_go() {
         "x-content-type-options",
     ];
     assert_eq!(names, expected);
-    assert_eq!(case.value("cache-control"), Some("max-age=5"));
+    assert_eq!(case.value("cache-control"), Some("no-store"));
     assert_eq!(case.head.status, 200);
 }
 

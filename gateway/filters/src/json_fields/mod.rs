@@ -136,12 +136,14 @@ impl Filter for JsonFields {
     async fn request(&self, request: &mut Request<'_>) -> Result<Flow> {
         if self.response.is_some() {
             plain::ask(request);
+            // What is removed must not come in a part.
+            plain::ask_for_all(request);
         }
         let Some(rules) = &self.request else {
             return Ok(Flow::Continue);
         };
-        let content_type = request.header(header::CONTENT_TYPE);
-        if !content_type.is_some_and(|content_type| self.is_for(content_type))
+        let content_type = plain::content_type(request.headers());
+        if !content_type.is_some_and(|content_type| self.is_for(&content_type))
             || !request.has_body()
         {
             return Ok(Flow::Continue);

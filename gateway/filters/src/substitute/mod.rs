@@ -105,8 +105,8 @@ impl Filter for Substitute {
                 log::debug!("a compressed body of the route `{route}` is left as it is");
             }
             Body::Plain => {
-                let content_type = response.header(header::CONTENT_TYPE);
-                let escape = Escape::of(content_type.unwrap_or_default());
+                let content_type = plain::content_type(response.headers());
+                let escape = Escape::of(&content_type.unwrap_or_default());
                 let texts = self.search.render(response, escape);
                 let edit = Substituting::new(Arc::clone(&self.search), texts);
                 plain::edit(response, edit);

@@ -42,6 +42,7 @@ pub(super) struct Desk {
     stopping: ShutdownWatch,
     /// Held from looking to the end of a change, so that of two each sees what the other did.
     changing: Arc<Mutex<()>>,
+    pub(super) said: maintenance::Sayings,
 }
 
 pub(super) type Answer = Result<Response, Problem>;
@@ -55,6 +56,7 @@ pub(super) fn calls(live: Live, listeners: Arc<Listeners>, stopping: ShutdownWat
         listeners,
         stopping,
         changing: Arc::default(),
+        said: maintenance::Sayings::default(),
     };
     let maintenance_of_all = get(maintenance::all)
         .put(maintenance::switch_all)

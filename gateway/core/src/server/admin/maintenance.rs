@@ -1,7 +1,8 @@
 //! The calls about maintenance: what is closed, and closing and opening it.
 
 use std::{
-    sync::Arc,
+    collections::HashMap,
+    sync::{Arc, Mutex, PoisonError},
     time::{SystemTime, UNIX_EPOCH},
 };
 
@@ -21,8 +22,24 @@ use super::{
 };
 use crate::{
     config::{Network, diagnostic::nearest, scalar::Span},
-    snapshot::{Gateway, Maintenance, Networks, Said},
+    snapshot::{Gateway, Maintenance, Networks, Said, Switch},
 };
+
+/// The switches of which calls have said something: it holds, though the route be gone for a while.
+#[derive(Default)]
+pub(super) struct Sayings(Mutex<HashMap<String, Arc<Switch>>>);
+
+impl Sayings {
+    fn hold(&self, route: &str, switch: &Arc<Switch>) {
+        let mut held = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        held.insert(route.to_owned(), Arc::clone(switch));
+    }
+
+    fn forget(&self, route: &str) {
+        let mut held = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        held.remove(route);
+    }
+}
 
 /// What is closed.
 #[derive(Serialize)]
@@ -105,28 +122,29 @@ pub(super) async fn one(State(desk): State<Arc<Desk>>, call: Call<String>) -> An
 }
 
 pub(super) async fn switch_all(State(desk): State<Arc<Desk>>, call: Call<()>) -> Answer {
-    switch(&call, EVERYTHING, &desk.gateway().maintenance)
+    switch(&desk, &call, EVERYTHING, &desk.gateway().maintenance)
 }
 
 pub(super) async fn switch_one(State(desk): State<Arc<Desk>>, call: Call<String>) -> Answer {
     let gateway = desk.gateway();
-    switch(&call, &call.names, named(&gateway, &call.names)?)
+    switch(&desk, &call, &call.names, named(&gateway, &call.names)?)
 }
 
 pub(super) async fn forget_all(State(desk): State<Arc<Desk>>, call: Call<()>) -> Answer {
-    forget(&call, EVERYTHING, &desk.gateway().maintenance)
+    forget(&desk, &call, EVERYTHING, &desk.gateway().maintenance)
 }
 
 pub(super) async fn forget_one(State(desk): State<Arc<Desk>>, call: Call<String>) -> Answer {
     let gateway = desk.gateway();
-    forget(&call, &call.names, named(&gateway, &call.names)?)
+    forget(&desk, &call, &call.names, named(&gateway, &call.names)?)
 }
 
 /// What stands for all routes, and for what has none.
 const EVERYTHING: &str = "*";
 
-fn switch<N>(call: &Call<N>, route: &str, maintenance: &Maintenance) -> Answer {
+fn switch<N>(desk: &Desk, call: &Call<N>, route: &str, maintenance: &Maintenance) -> Answer {
     let wish: Wish = call.only_json()?;
+    desk.said.hold(route, &maintenance.switch);
     maintenance.switch.say(Said {
         on: wish.on,
         allow: wish.allow.as_deref().map(Networks::new),
@@ -140,8 +158,9 @@ fn switch<N>(call: &Call<N>, route: &str, maintenance: &Maintenance) -> Answer {
     Ok(shown(route, maintenance))
 }
 
-fn forget<N>(call: &Call<N>, route: &str, maintenance: &Maintenance) -> Answer {
+fn forget<N>(desk: &Desk, call: &Call<N>, route: &str, maintenance: &Maintenance) -> Answer {
     call.nothing_else()?;
+    desk.said.forget(route);
     maintenance.switch.forget();
     let on = maintenance.is_on();
     info!(

@@ -72,7 +72,7 @@ fn place(
     let place = match (&config.root, &config.alias) {
         (Some(root), None) => Some((root, compiler.folder.join(&root.value), Below::Whole)),
         (None, Some(alias)) => {
-            let (folder, below) = aliased(compiler, alias, route, problems)?;
+            let (folder, below) = aliased(compiler, (alias, config), route, problems)?;
             Some((alias, folder, below))
         }
         (Some(_), Some(alias)) => {
@@ -117,7 +117,7 @@ const ROOT_OR_ALIAS: &str = "write `root` to look for the whole path below a fol
 /// What an alias stands for: for a route with one path, this may be a file.
 fn aliased(
     compiler: Compiler<'_>,
-    alias: &At<FilePath>,
+    (alias, config): (&At<FilePath>, &FullFiles),
     route: &Route,
     problems: &mut Problems,
 ) -> Option<(PathBuf, Below)> {
@@ -144,6 +144,11 @@ fn aliased(
             };
             let encoded = percent_encode(name.as_encoded_bytes(), NON_ALPHANUMERIC);
             let this = format!("/{encoded}");
+            if Name::parse(&this, rules(config)).is_err() {
+                let message = format!("`{}` is no file that is served", alias.value.0.display());
+                problems.push(Diagnostic::error(message).at(alias));
+                return None;
+            }
             Some((parent.to_owned(), Below::This(this.into())))
         }
         PathPattern::Regex(_) => {
@@ -291,7 +296,8 @@ fn shared(
         .iter()
         .map(|(end, of)| (&end.value, of))
         .collect();
-    let varies = config.precompressed.is_some();
+    let siblings = config.precompressed.as_ref();
+    let varies = siblings.is_some_and(|siblings| !siblings.value.is_empty());
     let identity = format!(
         "{folder:?} {memory:?} {:?} {:?} {:?} {own:?} {:?} {varies}",
         config.symlinks, config.etag, config.charset, config.default_type
@@ -336,7 +342,8 @@ pub(super) fn fallbacks(
     (problems.errors() == before).then_some(fallbacks)
 }
 
-fn fallback_of(route: &Route) -> Option<&At<String>> {
+/// The route that a route's files fall back on.
+pub(super) fn fallback_of(route: &Route) -> Option<&At<String>> {
     let files::Files::Full(files) = &route.files.as_ref()?.value else {
         return None;
     };
