@@ -83,9 +83,9 @@ impl Serving {
         for wanted in &self.wanted {
             let (text, moves) = wanted.render(path, source);
             let form = match (text.ends_with('/'), wanted, slash) {
-                (_, Wanted::Folder, true) | (true, Wanted::Path, _) => Form::Folder,
+                (_, Wanted::Folder, true) | (true, Wanted::Path, true) => Form::Folder,
                 (true, Wanted::Other(_), _) if slash || !moves => Form::Folder,
-                (_, Wanted::Folder, false) | (true, Wanted::Other(_), _) => {
+                (_, Wanted::Folder, false) | (true, Wanted::Path | Wanted::Other(_), _) => {
                     Form::FolderWithoutSlash
                 }
                 (false, Wanted::Path | Wanted::Other(_), _) => Form::File,
