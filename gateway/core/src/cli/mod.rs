@@ -1,4 +1,7 @@
-//! The command line.
+//! The command line. Each command that is more than a few lines has a file of its own.
+
+mod filters;
+mod routes;
 
 use std::{
     io::{self, Write},
@@ -7,12 +10,12 @@ use std::{
 };
 
 use clap::{Args, Parser, Subcommand};
-use edgeway_sdk::{Filters, Resources, filters::Entry};
+use edgeway_sdk::{Filters, Resources};
 
 use crate::{
     config::diagnostic::{Look, counted},
     credentials, server,
-    snapshot::{Gateway, Loaded, Route, load},
+    snapshot::{Gateway, Loaded, load},
     telemetry,
 };
 
@@ -92,13 +95,15 @@ pub(crate) fn main(filters: Filters) -> ExitCode {
         Command::Check(config) => with_gateway(&config, &filters, |out, loaded, gateway| {
             summary(out, &config, loaded, gateway)
         }),
-        Command::Routes(config) => {
-            with_gateway(&config, &filters, |out, _, gateway| routes(out, gateway))
-        }
+        Command::Routes(config) => with_gateway(&config, &filters, |out, _, gateway| {
+            routes::show(out, gateway)
+        }),
         Command::Filters { name: None } => {
-            list(&mut io::stdout(), &filters).map(|()| ExitCode::SUCCESS)
+            filters::list(&mut io::stdout(), &filters).map(|()| ExitCode::SUCCESS)
         }
-        Command::Filters { name: Some(name) } => describe(&mut io::stdout(), &filters, &name),
+        Command::Filters { name: Some(name) } => {
+            filters::describe(&mut io::stdout(), &filters, &name)
+        }
         Command::HashPassword(options) => credentials::hash_password(&options, &mut io::stdout()),
         Command::ApiKey(options) => credentials::api_key(&options, &mut io::stdout()),
         Command::Version => writeln!(io::stdout(), "edgeway {}", env!("CARGO_PKG_VERSION"))
@@ -171,92 +176,4 @@ fn summary(
             String::new()
         },
     )
-}
-
-fn routes(out: &mut impl Write, gateway: &Gateway) -> io::Result<()> {
-    for listener in &gateway.listeners {
-        writeln!(out, "listener {}  {}", listener.name, listener.bind)?;
-    }
-    let rows: Vec<_> = gateway
-        .router
-        .routes()
-        .map(|route| &**route)
-        .chain([&*gateway.fallback])
-        .map(row)
-        .collect();
-    let head = ["ROUTE", "MATCH", "FILTERS", "TARGET"].map(str::to_owned);
-    writeln!(out)?;
-    table(out, std::iter::once(&head).chain(&rows))
-}
-
-fn row(route: &Route) -> [String; 4] {
-    let filters: Vec<_> = route.chain.links.iter().map(ToString::to_string).collect();
-    let name = if *route.name == *route.pattern {
-        "-"
-    } else {
-        &route.name
-    };
-    let filters = if filters.is_empty() {
-        "-".to_owned()
-    } else {
-        filters.join(" > ")
-    };
-    [
-        name.to_owned(),
-        route.pattern.clone(),
-        filters,
-        route.destination(),
-    ]
-}
-
-/// Writes rows with their columns under each other.
-fn table<'r>(
-    out: &mut impl Write,
-    rows: impl Iterator<Item = &'r [String; 4]> + Clone,
-) -> io::Result<()> {
-    let mut widths = [0; 4];
-    for row in rows.clone() {
-        for (width, cell) in widths.iter_mut().zip(row) {
-            *width = (*width).max(cell.chars().count());
-        }
-    }
-    for [name, pattern, filters, target] in rows {
-        let [a, b, c, _] = widths;
-        writeln!(out, "{name:a$}  {pattern:b$}  {filters:c$}  {target}")?;
-    }
-    Ok(())
-}
-
-fn list(out: &mut impl Write, filters: &Filters) -> io::Result<()> {
-    let width = filters
-        .iter()
-        .map(|entry| entry.name().len())
-        .max()
-        .unwrap_or_default();
-    for entry in filters.iter() {
-        writeln!(out, "{:width$}  {}", entry.name(), entry.summary())?;
-    }
-    writeln!(
-        out,
-        "\n`edgeway filters NAME` shows the YAML that a filter takes. Beside it may stand `when` and `unless`, for\n\
-         which requests it is, `mode: report`, to refuse nothing and tell what it would have refused, and `name`."
-    )
-}
-
-fn describe(out: &mut impl Write, filters: &Filters, name: &str) -> io::Result<ExitCode> {
-    let Some(entry) = filters.get(name) else {
-        let known: Vec<_> = filters.iter().map(Entry::name).collect();
-        let help = crate::config::diagnostic::suggestion(name, &known).unwrap_or_default();
-        tell(&format!(
-            "error: unknown filter `{name}`\n  = help: {help}\n"
-        ));
-        return Ok(exit::configuration());
-    };
-    let known = |text: &'static str, otherwise: &'static str| {
-        if text.is_empty() { otherwise } else { text }
-    };
-    let summary = known(entry.summary(), "(its author has not said what it does)");
-    let yaml = known(entry.yaml(), "(its author has not said what it takes)");
-    writeln!(out, "{}: {summary}\n\n{yaml}", entry.name())?;
-    Ok(ExitCode::SUCCESS)
 }
