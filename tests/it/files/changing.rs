@@ -11,6 +11,7 @@ use std::{
 };
 
 use edgeway_tests::{Gateway, PATIENCE, eventually};
+use rustix::fs::{CWD, FileType, Mode, mknodat};
 
 use super::{content, replace, site, told};
 
@@ -56,7 +57,7 @@ fn while_changed(
 
 #[test]
 fn a_file_that_another_takes_the_place_of_is_always_one_of_the_two() {
-    for [one, other] in [[3_000, 5_000], [60_000, 70_000], [900_000, 1_100_000]] {
+    for [one, other] in [[3_000, 5_000], [120_000, 140_000], [900_000, 1_100_000]] {
         let gateway = site("routes: [{ files: site }]")
             .file("site/file", content(one, 1))
             .start();
@@ -72,7 +73,7 @@ fn a_file_that_another_takes_the_place_of_is_always_one_of_the_two() {
 
 #[test]
 fn a_file_that_is_written_while_it_is_sent_never_has_a_wrong_length() {
-    for [long, short] in [[5_000, 100], [70_000, 10], [2_000_000, 150_000]] {
+    for [long, short] in [[5_000, 100], [140_000, 10], [2_000_000, 150_000]] {
         let gateway = site("routes: [{ files: site }]")
             .file("site/file", content(long, 1))
             .start();
@@ -153,6 +154,127 @@ fn what_is_new_is_seen_at_once() {
         assert_eq!(told(&coded()), (200, "packed"));
         fs::remove_file(folder.join("style.css.gz")).unwrap();
     }
+}
+
+/// What is done to a large file of a folder that has another one, and what of that is its content then: so many bytes
+/// of a kind, or none.
+type Change = (&'static str, fn(&Path), Option<(usize, u8)>);
+
+const LARGE: usize = 300_000;
+
+const CHANGES: [Change; 9] = [
+    (
+        "replaced",
+        |path| replace(path, &content(LARGE, 2)),
+        Some((LARGE, 2)),
+    ),
+    (
+        "written",
+        |path| fs::write(path, content(LARGE, 3)).unwrap(),
+        Some((LARGE, 3)),
+    ),
+    (
+        "small",
+        |path| replace(path, &content(10, 4)),
+        Some((10, 4)),
+    ),
+    (
+        "longer",
+        |path| replace(path, &content(LARGE + 1, 5)),
+        Some((LARGE + 1, 5)),
+    ),
+    ("link", |path| link("other", path), Some((LARGE, 6))),
+    ("link-out", |path| link("../outside", path), None),
+    ("gone", |path| fs::remove_file(path).unwrap(), None),
+    (
+        "folder",
+        |path| {
+            fs::remove_file(path).unwrap();
+            fs::create_dir(path).unwrap();
+        },
+        None,
+    ),
+    (
+        "pipe",
+        |path| {
+            fs::remove_file(path).unwrap();
+            mknodat(CWD, path, FileType::Fifo, Mode::RUSR, 0).unwrap();
+        },
+        None,
+    ),
+];
+
+/// Puts a link in the place of something, at once.
+fn link(target: &str, path: &Path) {
+    let beside = path.with_extension("new");
+    symlink(target, &beside).unwrap();
+    fs::rename(beside, path).unwrap();
+}
+
+/// It was found, and asked for, a moment before.
+#[test]
+fn what_takes_the_place_of_a_large_file_is_seen_at_once() {
+    let mut setup = site("routes: [{ files: { root: site, precompressed: [gzip] } }]")
+        .file("site/other", content(LARGE, 6))
+        .file("outside", content(LARGE, 7));
+    for (name, ..) in CHANGES {
+        setup = setup.file(&format!("site/{name}"), content(LARGE, 1));
+    }
+    let gateway = setup.start();
+    let folder = gateway.folder().join("site");
+    settle(&folder);
+    for (name, change, becomes) in CHANGES {
+        let ask = || {
+            let target = format!("/{name}");
+            let request = gateway.request("GET", &target);
+            let answer = request.header("Accept-Encoding", "gzip").send();
+            (answer.status == 200).then_some(answer.body)
+        };
+        for _ in 0..3 {
+            assert!(ask() == Some(content(LARGE, 1)), "{name}");
+        }
+        change(&folder.join(name));
+        let becomes = becomes.map(|(length, kind)| content(length, kind));
+        assert!(ask() == becomes, "{name}");
+    }
+}
+
+/// Nobody has to open the file to send its sibling.
+#[test]
+fn a_sibling_is_not_sent_any_more_once_its_large_file_is_gone() {
+    let gateway = site("routes: [{ files: { root: site, precompressed: [gzip] } }]")
+        .file("site/large", content(LARGE, 1))
+        .file("site/large.gz", "packed")
+        .start();
+    let folder = gateway.folder().join("site");
+    settle(&folder);
+    let coded = || {
+        let request = gateway.request("GET", "/large");
+        request.header("Accept-Encoding", "gzip").send()
+    };
+    for _ in 0..3 {
+        assert_eq!(told(&coded()), (200, "packed"));
+    }
+    fs::remove_file(folder.join("large")).unwrap();
+    assert_eq!(coded().status, 404);
+}
+
+#[test]
+fn a_link_to_a_large_file_that_leads_to_another_one_is_always_one_of_the_two() {
+    let setup = site("routes: [{ files: site }]")
+        .file("site/1", content(LARGE, 1))
+        .file("site/2", content(LARGE + 1, 2));
+    let folder = setup.folder().join("site");
+    symlink("1", folder.join("file")).unwrap();
+    let gateway = setup.start();
+    // Neither of them is changed any more.
+    settle(&folder);
+    let both = [content(LARGE, 1), content(LARGE + 1, 2)];
+    let is_one = |status, body: &[u8]| status == 200 && both.iter().any(|whole| whole == body);
+    let came = while_changed(&gateway, "/file", is_one, |round| {
+        link(["1", "2"][round % 2], &folder.join("file"));
+    });
+    assert!(came > 20, "only {came} answers");
 }
 
 #[test]

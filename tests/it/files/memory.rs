@@ -1,8 +1,12 @@
 //! What is kept of small files.
 
-use std::fs;
+use std::{fs, mem::MaybeUninit, path::Path, time::Instant};
 
 use edgeway_tests::Gateway;
+use rustix::{
+    fs::inotify::{self, CreateFlags, ReadFlags, Reader, WatchFlags},
+    io::Errno,
+};
 
 use super::{changing::settle, content, replace, site};
 
@@ -87,4 +91,56 @@ fn what_is_kept_outlives_a_reload() {
     ));
     assert!(gateway.get("/0").body == content(SIZE, 0));
     assert!(read(&gateway) - before < SIZE, "it was read again");
+}
+
+/// How often anybody opens a file to read it, while something is done.
+fn opened(path: &Path, act: impl FnOnce()) -> usize {
+    let watch = inotify::init(CreateFlags::NONBLOCK).unwrap();
+    // Without the second one, what happens twice in a row is told once.
+    let events = WatchFlags::OPEN | WatchFlags::CLOSE_NOWRITE;
+    inotify::add_watch(&watch, path, events).unwrap();
+    act();
+    let mut room = [MaybeUninit::uninit(); 4096];
+    let mut events = Reader::new(&watch, &mut room);
+    let mut opened = 0;
+    loop {
+        match events.next() {
+            Ok(event) if event.events().contains(ReadFlags::OPEN) => opened += 1,
+            Ok(_) => {}
+            Err(error) => {
+                assert_eq!(error, Errno::AGAIN);
+                return opened;
+            }
+        }
+    }
+}
+
+#[test]
+fn a_large_file_is_not_opened_for_each_request_that_its_sibling_answers() {
+    const REQUESTS: usize = 100;
+    let gateway = site("routes: [{ files: { root: site, precompressed: [gzip] } }]")
+        .file("site/large", content(300_000, 1))
+        .file("site/large.gz", "packed")
+        .start();
+    let folder = gateway.folder().join("site");
+    settle(&folder);
+    let ask = |coding| {
+        let request = gateway.request("GET", "/large");
+        request.header("Accept-Encoding", coding).send().body
+    };
+    let begin = Instant::now();
+    let opens = opened(&folder.join("large"), || {
+        for _ in 0..REQUESTS {
+            assert_eq!(ask("gzip"), b"packed");
+        }
+    });
+    // Once in each second in which it was asked for.
+    let seconds = usize::try_from(begin.elapsed().as_secs()).unwrap() + 2;
+    assert!(opens <= seconds, "{opens} in {seconds}");
+    let opens = opened(&folder.join("large"), || {
+        for _ in 0..REQUESTS {
+            assert!(ask("identity") == content(300_000, 1));
+        }
+    });
+    assert_eq!(opens, REQUESTS, "now it is sent");
 }

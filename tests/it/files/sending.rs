@@ -19,7 +19,7 @@ use rustls::{
 use super::{content, site};
 
 /// Of each size there is a way to send it: from memory, and in several pieces.
-const SIZES: [usize; 6] = [0, 1, 4_096, 65_536, 65_537, 1_000_000];
+const SIZES: [usize; 6] = [0, 1, 4_096, 131_072, 131_073, 1_000_000];
 
 fn sizes() -> Gateway {
     let routes = "routes: [{ files: site }]";

@@ -296,7 +296,7 @@ impl Default for FileMemory {
     fn default() -> Self {
         Self {
             size: FileSize(32 << 20),
-            max_file: FileSize(64 << 10),
+            max_file: FileSize(128 << 10),
         }
     }
 }
@@ -336,7 +336,7 @@ impl<'de> Deserialize<'de> for MaybeMemory {
             type Value = MaybeMemory;
 
             fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-                f.write_str("`off`, or a map such as `{ size: 32MiB, max_file: 64KiB }`")
+                f.write_str("`off`, or a map such as `{ size: 32MiB, max_file: 128KiB }`")
             }
 
             fn visit_str<E: de::Error>(self, text: &str) -> Result<MaybeMemory, E> {

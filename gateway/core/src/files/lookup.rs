@@ -11,6 +11,7 @@ use super::{
     memory::{Kept, Key},
     mime::Types,
     open::{Door, Failure, Kind, Opened, Seen, State, Wait, read, state_of},
+    recent::{Note, Sight},
 };
 
 /// A folder, and how files in it are looked for.
@@ -84,6 +85,10 @@ pub(crate) struct Large {
 }
 
 impl File {
+    fn large(entity: Entity, descriptor: OwnedFd) -> Self {
+        Self::Large(Arc::new(Large { descriptor, entity }))
+    }
+
     pub(crate) fn entity(&self) -> &Entity {
         match self {
             Self::Small(kept) => &kept.entity,
@@ -129,6 +134,8 @@ impl Files {
 /// What is where a name leads.
 enum Got {
     File(File),
+    /// A large file that was noted: if a sibling is sent, nobody has to open it.
+    Noted(Arc<Note>),
     Folder,
 }
 
@@ -147,10 +154,17 @@ struct Search<'f> {
 impl Search<'_> {
     fn find(&mut self, name: &Name, form: Form) -> Result<Found, Failure> {
         match form {
-            Form::File => match self.get(name, None)? {
-                Got::File(file) => self.coded(name, file).map(Found::File),
-                Got::Folder => Ok(Found::Nothing),
-            },
+            Form::File => {
+                let got = self.get(name, None)?;
+                let file = match got {
+                    Got::Folder => None,
+                    Got::File(_) | Got::Noted(_) => match self.coded(name)? {
+                        None => self.file(name, None, got)?,
+                        sibling => sibling,
+                    },
+                };
+                Ok(file.map_or(Found::Nothing, Found::File))
+            }
             Form::Folder => self.folder(name),
             Form::FolderWithoutSlash => match self.folder(name)? {
                 Found::File(_) | Found::Folder(..) => Ok(Found::SlashMissing),
@@ -181,49 +195,112 @@ impl Search<'_> {
         }
     }
 
-    /// The sibling of a file in the coding that the client likes best, or the file itself.
-    fn coded(&mut self, name: &Name, file: File) -> Result<File, Failure> {
+    /// The sibling of a file in the coding that the client likes best, if there is any.
+    fn coded(&mut self, name: &Name) -> Result<Option<File>, Failure> {
         for coding in self.codings {
-            match self.get(&name.with_end(end(*coding)), Some((name, *coding))) {
-                Ok(Got::File(sibling)) => return Ok(sibling),
-                Ok(Got::Folder) | Err(Failure::Missing | Failure::Forbidden) => {}
-                Err(failure) => return Err(failure),
+            let sibling = name.with_end(end(*coding));
+            let of = Some((name, *coding));
+            let got = self.get(&sibling, of);
+            match got.and_then(|got| self.file(&sibling, of, got)) {
+                Ok(None) | Err(Failure::Missing | Failure::Forbidden) => {}
+                found => return found,
             }
         }
-        Ok(file)
+        Ok(None)
     }
 
-    /// What is where a name leads, from memory if it is still the same. Of a sibling the file beside which it is
-    /// has to be told.
+    /// The file that is where a name leads, opened if it is large.
+    fn file(
+        &mut self,
+        name: &Name,
+        coding: Option<(&Name, Coding)>,
+        got: Got,
+    ) -> Result<Option<File>, Failure> {
+        let note = match got {
+            Got::File(file) => return Ok(Some(file)),
+            Got::Folder => return Ok(None),
+            Got::Noted(note) => note,
+        };
+        let (root, wait) = (&self.files.root, self.wait);
+        let opened = root.reopen(self.door()?, name, wait)?;
+        if opened.kind == Kind::Folder {
+            return Ok(None);
+        }
+        match &note.found {
+            Some(sight) if sight.state == opened.state => {
+                let entity = sight.entity.clone();
+                Ok(Some(File::large(entity, opened.descriptor)))
+            }
+            _ => {
+                let original = coding.map_or(name, |(original, _)| original);
+                self.take(&note.key, original, opened).map(Some)
+            }
+        }
+    }
+
+    /// What is where a name leads, as it is remembered if it is still the same. Of a sibling the file beside which it
+    /// is has to be told.
     fn get(&mut self, name: &Name, coding: Option<(&Name, Coding)>) -> Result<Got, Failure> {
         let key = Key {
             name: name.clone(),
             coding: coding.map(|(_, coding)| coding),
         };
-        let files = self.files;
-        let kept = files.memory.as_ref().and_then(|memory| memory.find(&key));
-        if let (Some(memory), Some(kept)) = (&files.memory, &kept)
-            && memory.is_remembered(kept)
-            && files.root.look(name, self.wait) == Some(kept.state)
-        {
-            return Ok(Got::File(File::Small(Arc::clone(kept))));
+        if let Some(kept) = self.kept(name, &key) {
+            return Ok(Got::File(File::Small(kept)));
         }
-        if let (Some(memory), Some(kept)) = (&files.memory, kept) {
-            match self.see(name) {
-                Ok(seen) if seen.state == kept.state => {
-                    memory.seen(&kept, self.second);
-                    return Ok(Got::File(File::Small(kept)));
-                }
-                Err(Failure::Missing) => memory.forget(&key),
-                _ => {}
+        if let Some(noted) = self.noted(name, &key) {
+            return noted;
+        }
+        let opened = match self.open(name) {
+            // Most files have no sibling, and most clients ask for one.
+            Err(Failure::Missing) if coding.is_some() => {
+                self.note(&key, None);
+                return Err(Failure::Missing);
             }
-        }
-        let opened = self.open(name)?;
+            opened => opened?,
+        };
         if opened.kind == Kind::Folder {
             return Ok(Got::Folder);
         }
         let original = coding.map_or(name, |(original, _)| original);
         self.take(&key, original, opened).map(Got::File)
+    }
+
+    /// What is kept of a file, if that is still the same.
+    fn kept(&mut self, name: &Name, key: &Key) -> Option<Arc<Kept>> {
+        let files = self.files;
+        let memory = files.memory.as_ref()?;
+        let kept = memory.find(key)?;
+        if memory.is_remembered(&kept) && files.root.look(name, self.wait) == Ok(kept.state) {
+            return Some(kept);
+        }
+        match self.see(name) {
+            Ok(seen) if seen.state == kept.state => {
+                memory.seen(&kept, self.second);
+                return Some(kept);
+            }
+            Ok(seen) if !self.is_small(&seen.state) => memory.forget(key),
+            Err(Failure::Missing) => memory.forget(key),
+            _ => {}
+        }
+        None
+    }
+
+    /// What was found shortly before, and is not kept. None if that is not known, or may not be so any more.
+    fn noted(&self, name: &Name, key: &Key) -> Option<Result<Got, Failure>> {
+        let files = self.files;
+        let note = files.memory.as_ref()?.noted(key)?;
+        let now = files.root.look(name, self.wait);
+        match &note.found {
+            Some(sight) => (now == Ok(sight.state)).then(|| Ok(Got::Noted(note))),
+            None => (now == Err(Failure::Missing)).then_some(Err(Failure::Missing)),
+        }
+    }
+
+    fn note(&self, key: &Key, found: Option<Sight>) {
+        if let Some(memory) = &self.files.memory {
+            memory.note(key, found, self.second);
+        }
     }
 
     /// Finds something without opening it.
@@ -250,7 +327,7 @@ impl Search<'_> {
         let mut state = opened.state;
         for _ in 0..TRIES {
             let length = usize::try_from(state.stamp.length).unwrap_or(usize::MAX);
-            if length > files.small {
+            if !self.is_small(&state) {
                 break;
             }
             let mut content = vec![0; length];
@@ -271,10 +348,17 @@ impl Search<'_> {
             }
             return Ok(File::Small(kept));
         }
-        Ok(File::Large(Arc::new(Large {
-            entity: self.entity(original, &state, key.coding),
-            descriptor: opened.descriptor,
-        })))
+        let entity = self.entity(original, &state, key.coding);
+        // As above, and what is said of it would not stay so.
+        if state.stamp.is_settled(self.now) {
+            let entity = entity.clone();
+            self.note(key, Some(Sight { state, entity }));
+        }
+        Ok(File::large(entity, opened.descriptor))
+    }
+
+    fn is_small(&self, state: &State) -> bool {
+        state.stamp.length <= self.files.small as u64
     }
 
     fn entity(&self, original: &Name, state: &State, coding: Option<Coding>) -> Entity {
@@ -298,5 +382,54 @@ fn end(coding: Coding) -> &'static str {
         Coding::Gzip => ".gz",
         Coding::Brotli => ".br",
         Coding::Zstd => ".zst",
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::fs;
+
+    use super::*;
+    use crate::config::files::Symlinks;
+
+    #[test]
+    fn what_has_just_taken_the_place_of_a_noted_file_is_not_sent_as_that_one() {
+        let folder = tempfile::tempdir().unwrap();
+        fs::write(folder.path().join("noted"), "as it was").unwrap();
+        fs::write(folder.path().join("now"), "new").unwrap();
+        let files = Files {
+            root: Root::new(folder.path().to_owned(), Symlinks::Inside),
+            rules: Rules::default(),
+            index: Box::default(),
+            precompressed: Box::default(),
+            listing: false,
+            types: Types::default(),
+            tagging: Tagging::Strong,
+            memory: None,
+            small: 0,
+        };
+        let mut search = Search {
+            files: &files,
+            codings: &[],
+            wait: Wait::Disk,
+            door: None,
+            now: SystemTime::now(),
+            second: 0,
+        };
+        let name = |path| Name::parse(path, Rules::default()).unwrap();
+        let state = search.open(&name("noted")).unwrap().state;
+        let entity = search.entity(&name("noted"), &state, None);
+        let key = Key {
+            name: name("now"),
+            coding: None,
+        };
+        let note = Note {
+            key,
+            found: Some(Sight { state, entity }),
+            second: 0,
+        };
+        let file = search.file(&name("now"), None, Got::Noted(Arc::new(note)));
+        let file = file.unwrap().expect("it is there");
+        assert_eq!(file.entity().stamp.length, 3);
     }
 }

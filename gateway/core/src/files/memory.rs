@@ -18,12 +18,18 @@ use arc_swap::ArcSwap;
 use bytes::Bytes;
 use edgeway_sdk::Coding;
 
-use super::{Name, entity::Entity, open::State};
+use super::{
+    Name,
+    entity::Entity,
+    open::State,
+    recent::{Note, Recent, Sight},
+};
 
-/// What is kept of small files, at most so many bytes.
+/// What is kept of small files, at most so many bytes, and what is noted of others.
 pub(crate) struct Memory {
     parts: Box<[Part]>,
     of_part: usize,
+    recent: Recent,
     hasher: RandomState,
     begun: Instant,
 }
@@ -88,6 +94,9 @@ const BOOKKEEPING: usize = 512;
 /// How many of the largest files fit into a part at least.
 const FITTING: usize = 8;
 
+/// For so many bytes of files there may be a note.
+const NOTED: usize = 32 * 1024;
+
 /// The most parts there are. To add a file copies one.
 const PARTS: usize = 64;
 
@@ -105,6 +114,7 @@ impl Memory {
         Self {
             parts: (0..parts).map(|_| Part::default()).collect(),
             of_part: size / parts,
+            recent: Recent::new(size / NOTED),
             hasher: RandomState::new(),
             begun: Instant::now(),
         }
@@ -122,8 +132,26 @@ impl Memory {
 
     /// Whether the file was found so shortly ago that to look at its path is enough: see [`REMEMBERED`].
     pub(super) fn is_remembered(&self, kept: &Kept) -> bool {
-        let age = self.now().saturating_sub(kept.seen.load(Ordering::Relaxed));
-        age < REMEMBERED
+        self.is_recent(kept.seen.load(Ordering::Relaxed))
+    }
+
+    /// What was found so shortly ago that to look at its path is enough, and is not kept.
+    pub(super) fn noted(&self, key: &Key) -> Option<Arc<Note>> {
+        let note = self.recent.find(key)?;
+        self.is_recent(note.second).then_some(note)
+    }
+
+    /// Notes what was found, or that nothing was. The second is that in which it began to be looked for.
+    pub(super) fn note(&self, key: &Key, found: Option<Sight>, second: u32) {
+        self.recent.put(Note {
+            key: key.clone(),
+            found,
+            second,
+        });
+    }
+
+    fn is_recent(&self, second: u32) -> bool {
+        self.now().saturating_sub(second) < REMEMBERED
     }
 
     /// Notes that a file was found in that state, in the folder. The second is that in which it began to be looked
@@ -290,5 +318,15 @@ mod tests {
         let kept = kept(1);
         memory.seen(&kept, memory.now() - REMEMBERED);
         assert!(!memory.is_remembered(&kept));
+    }
+
+    #[test]
+    fn what_was_noted_in_the_second_before_has_to_be_found_again() {
+        let memory = Memory::new(1 << 20, 1 << 10);
+        let key = key("a");
+        memory.note(&key, None, memory.now());
+        assert!(memory.noted(&key).is_some());
+        memory.note(&key, None, memory.now() - REMEMBERED);
+        assert!(memory.noted(&key).is_none());
     }
 }

@@ -181,12 +181,29 @@ impl Root {
     /// Nothing else is opened, as others would notice: who waits for a reader of a pipe, or a device. What takes the
     /// place of a file between the two calls here is opened, and closed unread.
     pub(super) fn open(&self, door: &Door, name: &Name, wait: Wait) -> Result<Opened, Failure> {
+        let more = match self.see(door, name, wait)?.kind {
+            Kind::File => OFlags::empty(),
+            Kind::Folder => OFlags::DIRECTORY,
+        };
+        self.open_as(door, name, more, wait)
+    }
+
+    /// Opens what was [looked](Self::look) at just now, and was a file then. As above, what has taken its place
+    /// since is opened, and closed unread.
+    pub(super) fn reopen(&self, door: &Door, name: &Name, wait: Wait) -> Result<Opened, Failure> {
+        self.open_as(door, name, OFlags::empty(), wait)
+    }
+
+    fn open_as(
+        &self,
+        door: &Door,
+        name: &Name,
+        more: OFlags,
+        wait: Wait,
+    ) -> Result<Opened, Failure> {
         // Nobody is waited for at the other end of a pipe.
-        let mut flags = OFlags::RDONLY | OFlags::NONBLOCK | OFlags::NOCTTY | OFlags::CLOEXEC;
-        if self.see(door, name, wait)?.kind == Kind::Folder {
-            flags |= OFlags::DIRECTORY;
-        }
-        let descriptor = self.walk(door, name, flags, wait)?;
+        let flags = OFlags::RDONLY | OFlags::NONBLOCK | OFlags::NOCTTY | OFlags::CLOEXEC;
+        let descriptor = self.walk(door, name, flags | more, wait)?;
         let Seen { kind, state } = Seen::of(&descriptor)?;
         Ok(Opened {
             descriptor,
@@ -236,7 +253,11 @@ impl Root {
     /// nothing may be waited for, a file system of another machine answers from what it knew when the file was found.
     ///
     /// [`Memory::is_remembered`]: super::Memory::is_remembered
-    pub(super) fn look(&self, name: &Name, wait: Wait) -> Option<State> {
+    ///
+    /// # Errors
+    ///
+    /// [`Failure::Missing`] if there is nothing now, wherever links lead.
+    pub(super) fn look(&self, name: &Name, wait: Wait) -> Result<State, Failure> {
         let mut path = SmallVec::<[u8; 256]>::new();
         path.extend_from_slice(self.path.as_os_str().as_bytes());
         path.push(b'/');
@@ -245,8 +266,9 @@ impl Root {
             Wait::Never => AtFlags::STATX_DONT_SYNC,
             Wait::Disk => AtFlags::empty(),
         };
-        let stat = statx(CWD, &*path, flags, StatxFlags::BASIC_STATS).ok()?;
-        Some(State::from(&stat))
+        let stat = statx(CWD, &*path, flags, StatxFlags::BASIC_STATS);
+        let stat = stat.map_err(|error| Failure::of(error, wait))?;
+        Ok(State::from(&stat))
     }
 }
 
@@ -360,7 +382,7 @@ mod tests {
         let door = root.door(Wait::Disk).unwrap();
         let before = root.look(&name, Wait::Never);
         let seen = root.see(&door, &name, Wait::Disk).unwrap();
-        assert_eq!(Some(seen.state), before, "however it is looked at");
+        assert_eq!(Ok(seen.state), before, "however it is looked at");
         fs::rename(&path, aside).unwrap();
         fs::create_dir(&path).unwrap();
         fs::write(path.join("a"), "new!").unwrap();
