@@ -3,10 +3,10 @@
 CARGO ?= cargo
 BUILD_TOOLS = cc=gcc g++=g++ cmake=cmake
 
-.PHONY: help run test python check demo bench micro waf fuzz
+.PHONY: help run test python check demo bench micro waf fuzz package package-test
 
 help: ## Print this
-	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "make %-8s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "make %-12s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
 
 run: ## Build the gateway and its demonstration services, and run them on port 8881
 	@.ci/need $(BUILD_TOOLS)
@@ -18,6 +18,7 @@ test: ## Run all tests
 	@.ci/need $(BUILD_TOOLS)
 	@$(MAKE) --no-print-directory python || echo "no Python packages: the tests that need them are skipped" >&2
 	@.ci/need redis-server=redis-server || echo "no redis-server: the tests that need it are skipped" >&2
+	@.ci/need /usr/bin/chromedriver=chromium-driver || echo "no chromedriver: the tests that need it are skipped" >&2
 	$(CARGO) build --locked --workspace --bins --examples
 	$(CARGO) test --locked --workspace
 
@@ -61,3 +62,13 @@ waf: ## Measure what the filter `waf` finds of known attacks, and refuses of har
 fuzz: ## Follow random paths to files for a minute, and hold what they lead to against a plain walk
 	@.ci/need $(BUILD_TOOLS)
 	EDGEWAY_FUZZ=$(or $(SECONDS),60) $(CARGO) test --locked -p edgeway --lib files::paths
+
+package: ## Build the Debian package: program, systemd units, configuration, manual, completions
+	@.ci/need $(BUILD_TOOLS) dpkg-deb=dpkg
+	@command -v cargo-deb >/dev/null || { echo "installing cargo-deb ..."; $(CARGO) install --locked cargo-deb@3.8.0; }
+	$(CARGO) build --release --locked -p edgeway
+	conf/package/build target/release/edgeway
+
+package-test: package ## Install, start, reload, upgrade and remove the package in a Debian of its own, with systemd (needs root)
+	@.ci/need debootstrap=debootstrap unshare=util-linux
+	tests/package/check

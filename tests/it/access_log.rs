@@ -3,10 +3,13 @@
 use std::{
     collections::HashSet,
     fs,
+    net::UdpSocket,
+    os::unix::net::UnixDatagram,
     sync::atomic::{AtomicUsize, Ordering},
 };
 
 use edgeway_tests::{Echo, Gateway, PATIENCE, Upstream, eventually, load};
+use rustix::process::Signal;
 use serde_json::{Value, json};
 
 use crate::jwt::tokens::{SECRET, token};
@@ -38,6 +41,14 @@ fn gateway(echo: &Echo, log: &str) -> Gateway {
 /// The JSON line that contains a text.
 fn entry(gateway: &Gateway, text: &str) -> Value {
     serde_json::from_str(&gateway.wait_for_output(text)).unwrap()
+}
+
+/// The newest JSON line that contains a text.
+fn entry_of_last(gateway: &Gateway, text: &str) -> Value {
+    gateway.wait_for_output(text);
+    let output = gateway.output();
+    let line = output.lines().rfind(|line| line.contains(text)).unwrap();
+    serde_json::from_str(line).unwrap()
 }
 
 #[test]
@@ -75,6 +86,8 @@ fn a_proxied_request_is_told_in_full() {
         ("route", json!("echoing")),
         ("referer", json!("https://shop.example/list")),
         ("user_agent", json!("test/1")),
+        ("listener", json!("http")),
+        ("reused", json!(false)),
     ] {
         assert_eq!(entry[key], value, "{key} in {entry}");
     }
@@ -82,9 +95,48 @@ fn a_proxied_request_is_told_in_full() {
         entry["duration_ms"].as_f64() >= entry["upstream_ms"].as_f64(),
         "{entry}"
     );
-    for absent in ["filter", "reason", "error", "subject"] {
+    for absent in [
+        "filter",
+        "reason",
+        "error",
+        "subject",
+        "tries",
+        "trace_id",
+        "tls_version",
+    ] {
         assert_eq!(entry[absent], Value::Null, "{absent}");
     }
+}
+
+#[test]
+fn the_phases_of_a_request_are_all_of_its_time() {
+    let echo = Echo::start();
+    let gateway = gateway(&echo, "");
+    let mut connection = gateway.connect();
+    connection.request("GET", "/echo?delay=300ms&first").send();
+    let first = entry(&gateway, "&first");
+    let time = |entry: &Value, key: &str| entry[key].as_f64().unwrap_or(0.0);
+    let phases = [
+        "filters_ms",
+        "queue_ms",
+        "connect_ms",
+        "send_ms",
+        "wait_ms",
+        "receive_ms",
+    ];
+    let sum: f64 = phases.iter().map(|key| time(&first, key)).sum();
+    assert!((sum - time(&first, "duration_ms")).abs() < 0.01, "{first}");
+    assert!(time(&first, "wait_ms") >= 300.0, "{first}");
+    assert!(
+        first["connect_ms"].is_number() && first["send_ms"].is_null(),
+        "{first}"
+    );
+    // Once the connection is back, the next request has it.
+    eventually(PATIENCE, || {
+        connection.request("POST", "/echo?again").body("x").send();
+        let again = entry_of_last(&gateway, "/echo?again");
+        again["reused"] == true && again["connect_ms"].is_null() && again["send_ms"].is_number()
+    });
 }
 
 #[test]
@@ -171,10 +223,15 @@ fn attempts_and_the_endpoint_that_answered_are_told() {
             .all(|entry| entry["endpoint"] == echo.to_string()),
         "{entries:?}"
     );
-    assert!(
-        entries.iter().any(|entry| entry["attempts"] == 2),
-        "{entries:?}"
+    let twice = entries.iter().find(|entry| entry["attempts"] == 2);
+    let tries = twice.unwrap()["tries"].clone();
+    assert_eq!(tries[0]["endpoint"], dead.to_string());
+    assert_eq!(tries[0]["error"], "ConnectRefused");
+    assert_eq!(
+        (&tries[1]["endpoint"], &tries[1]["status"]),
+        (&json!(echo.to_string()), &json!(200))
     );
+    assert_eq!(tries[2], Value::Null);
 
     assert_eq!(gateway.get("/dead").status, 502);
     let failed = entry(&gateway, "/dead");
@@ -186,6 +243,38 @@ fn attempts_and_the_endpoint_that_answered_are_told() {
         failed["reason"].is_string() || failed["error"].is_string(),
         "{failed}"
     );
+}
+
+#[test]
+fn a_second_endpoint_that_was_faster_is_told_beside_the_first() {
+    let (echo, silent) = (Echo::start(), Upstream::silent());
+    let gateway = Gateway::start(&format!(
+        "
+        upstreams:
+          app:
+            endpoints: ['{silent}', {{ address: '{echo}', backup: true }}]
+            retries: {{ hedge_after: 50ms }}
+        filters: [access_log]
+        routes: [{{ upstream: app }}]
+        "
+    ));
+    assert_eq!(gateway.get("/x").status, 200);
+    let entry = entry(&gateway, "/x");
+    assert_eq!(
+        (&entry["attempts"], &entry["endpoint"]),
+        (&json!(2), &json!(echo.to_string()))
+    );
+    let (first, second) = (&entry["tries"][0], &entry["tries"][1]);
+    assert_eq!(first["endpoint"], silent.to_string());
+    assert_eq!(
+        (&first["status"], &first["error"]),
+        (&Value::Null, &Value::Null)
+    );
+    assert_eq!(
+        (&second["status"], &second["hedged"]),
+        (&json!(200), &json!(true))
+    );
+    assert!(first["ms"].as_f64() >= Some(50.0), "{entry}");
 }
 
 #[test]
@@ -293,6 +382,101 @@ fn lines_go_where_they_are_wanted() {
     eventually(PATIENCE, || {
         read().lines().count() == 2 && read().ends_with("}\n")
     });
+}
+
+#[test]
+fn a_file_that_is_renamed_under_load_loses_and_tears_no_line() {
+    const REQUESTS: usize = 3_000;
+    let echo = Echo::start();
+    let mut gateway = gateway(&echo, "to: { file: access.log }");
+    let path = gateway.folder().join("access.log");
+    let old = |number: usize| gateway.folder().join(format!("access.log.{number}"));
+    let number = AtomicUsize::new(0);
+    let rotations = std::thread::scope(|scope| {
+        let loaded = scope.spawn(|| {
+            load(gateway.address(), 8, REQUESTS, |connection| {
+                let number = number.fetch_add(1, Ordering::Relaxed);
+                connection.request("GET", &format!("/here/{number}"))
+            })
+        });
+        let mut rotations = 0;
+        while !loaded.is_finished() {
+            // As logrotate does.
+            if path.exists() {
+                fs::rename(&path, old(rotations)).unwrap();
+                rotations += 1;
+                gateway.signal(Signal::USR1);
+                eventually(PATIENCE, || path.exists());
+            }
+        }
+        loaded.join().unwrap().expect_all(200);
+        rotations
+    });
+    assert!(rotations > 1, "{rotations}");
+    let files: Vec<_> = (0..rotations).map(old).chain([path]).collect();
+    assert!(gateway.stop().success());
+    let mut targets = HashSet::new();
+    for file in files {
+        for line in fs::read_to_string(file).unwrap().lines() {
+            let entry: Value = serde_json::from_str(line).unwrap();
+            targets.insert(entry["target"].as_str().unwrap().to_owned());
+        }
+    }
+    assert_eq!(targets.len(), REQUESTS);
+}
+
+#[test]
+fn of_a_sample_what_failed_has_a_line_all_the_same() {
+    let gateway = Gateway::start(
+        "
+        filters: [{ access_log: { sample: 0%, always: { statuses: [404], slower_than: 1h } } }]
+        routes: [{ match: { path: /here }, respond: { text: here } }]
+        ",
+    );
+    for target in ["/here?1", "/none", "/here?2"] {
+        gateway.get(target);
+    }
+    gateway.wait_for_output("/none");
+    let output = gateway.output();
+    assert_eq!(output.lines().count(), 1, "{output}");
+}
+
+#[test]
+fn syslog_is_sent_a_message_for_each_line() {
+    let there = UdpSocket::bind("127.0.0.1:0").unwrap();
+    there.set_read_timeout(Some(PATIENCE)).unwrap();
+    let socket = tempfile::tempdir().unwrap();
+    let socket = socket.path().join("log");
+    let here = UnixDatagram::bind(&socket).unwrap();
+    here.set_read_timeout(Some(PATIENCE)).unwrap();
+    let gateway = Gateway::start(&format!(
+        "
+        filters:
+          - access_log:
+              format: '{{method}} {{target}} {{status}}'
+              to: {{ syslog: {{ address: 'udp:{}', facility: local0, tag: edge }} }}
+          - access_log:
+              format: '{{status}} {{target}}'
+              to: {{ syslog: {{ address: 'unix:{}' }} }}
+        routes: [{{ respond: {{ text: here }} }}]
+        ",
+        there.local_addr().unwrap(),
+        socket.display()
+    ));
+    gateway.get("/x?token=1");
+    let mut buffer = [0; 2_000];
+    let length = there.recv(&mut buffer).unwrap();
+    let message = str::from_utf8(&buffer[..length]).unwrap();
+    assert!(message.starts_with("<134>1 "), "{message}");
+    let end = format!(" edge {} - - GET /x?token=*** 200", gateway.pid());
+    assert!(message.ends_with(&end), "{message}");
+    let length = here.recv(&mut buffer).unwrap();
+    let message = str::from_utf8(&buffer[..length]).unwrap();
+    let end = format!(" edgeway[{}]: 200 /x?token=***", gateway.pid());
+    assert!(
+        message.starts_with("<190>") && message.ends_with(&end),
+        "{message}"
+    );
 }
 
 #[test]

@@ -217,17 +217,26 @@ fn every_cache_is_purged_alone_or_all_of_them_at_once() {
     let purged = |path: &str, purge: &Value| site.call("POST", path, Some(purge)).json();
     fill();
     assert_eq!(
-        purged("/caches/default/purge", &all),
+        purged("/v1/caches/default/purge", &all),
         json!({ "purged": 1 })
     );
-    assert_eq!(purged("/caches/pages/purge", &all), json!({ "purged": 2 }));
-    assert_eq!(purged("/caches/pages/purge", &all), json!({ "purged": 0 }));
+    assert_eq!(
+        purged("/v1/caches/pages/purge", &all),
+        json!({ "purged": 2 })
+    );
+    assert_eq!(
+        purged("/v1/caches/pages/purge", &all),
+        json!({ "purged": 0 })
+    );
     fill();
     let b = json!({ "url": "http://a.example/pages/b" });
-    assert_eq!(purged("/caches/default/purge", &b), json!({ "purged": 0 }));
+    assert_eq!(
+        purged("/v1/caches/default/purge", &b),
+        json!({ "purged": 0 })
+    );
     let of = |default, pages| json!({ "purged": default + pages, "caches": { "default": default, "pages": pages } });
-    assert_eq!(purged("/purge", &b), of(0, 1));
-    assert_eq!(purged("/purge", &all), of(1, 1));
+    assert_eq!(purged("/v1/purge", &b), of(0, 1));
+    assert_eq!(purged("/v1/purge", &all), of(1, 1));
     let log = site
         .gateway
         .wait_for_log("purged: cache=pages selection=url");
@@ -417,7 +426,7 @@ fn what_was_validated_before_a_soft_purge_is_still_stale_after_it() {
 #[expect(clippy::too_many_lines, reason = "a table")]
 fn what_a_cache_holds_and_has_done_is_told_as_it_is() {
     let site = Site::with(TWO_CACHES);
-    let shown = |name: &str| site.call("GET", &format!("/caches/{name}"), None).json();
+    let shown = |name: &str| site.call("GET", &format!("/v1/caches/{name}"), None).json();
     let nothing = json!({
         "hit": 0, "stale": 0, "miss": 0, "expired": 0, "revalidated": 0, "bypass": 0, "coalesced": 0,
     });
@@ -460,7 +469,7 @@ fn what_a_cache_holds_and_has_done_is_told_as_it_is() {
             "hit": 3, "stale": 1, "miss": 3, "expired": 1, "revalidated": 1, "bypass": 2, "coalesced": 0,
         }),
     );
-    let all = site.call("GET", "/caches", None).json();
+    let all = site.call("GET", "/v1/caches", None).json();
     let names: Vec<_> = all["caches"]
         .as_array()
         .unwrap()
@@ -470,7 +479,7 @@ fn what_a_cache_holds_and_has_done_is_told_as_it_is() {
     assert_eq!(names, ["default", "pages"]);
     assert_eq!(all["caches"][1], pages);
     assert_eq!(all["caches"][0]["requests"]["miss"], 1);
-    site.call("POST", "/purge", Some(&json!({ "all": true })));
+    site.call("POST", "/v1/purge", Some(&json!({ "all": true })));
     let purged = shown("pages");
     assert_eq!(
         (&purged["objects"], &purged["bytes"]),
@@ -486,7 +495,7 @@ fn what_had_to_leave_for_others_is_counted_and_the_limit_is_kept() {
         let request = site.get("a.example", &format!("/pages/{number}"));
         request.header("X-Say", "X-Size: 65536").send();
     }
-    let pages = site.call("GET", "/caches/pages", None).json();
+    let pages = site.call("GET", "/v1/caches/pages", None).json();
     let of = |key: &str| pages[key].as_u64().unwrap();
     assert!(
         of("bytes") <= of("limit") && of("bytes") > of("limit") / 2,
@@ -510,7 +519,7 @@ fn who_has_waited_for_another_is_counted_besides() {
     assert_eq!(slow.join().unwrap().text(), "page 1");
     let second = second.join().unwrap();
     assert_eq!(second.text(), "page 1");
-    let requests = site.call("GET", "/caches/default", None).json()["requests"].clone();
+    let requests = site.call("GET", "/v1/caches/default", None).json()["requests"].clone();
     let waited = second.header("cache-status").unwrap().contains("collapsed");
     assert_eq!(requests["coalesced"], u64::from(waited), "{requests}");
 }
@@ -545,44 +554,44 @@ fn a_call_that_makes_no_sense_is_refused_and_purges_nothing() {
         (json!({ "everything": true }), "unknown field `everything`"),
         (json!([]), "expected an object such as"),
     ] {
-        for path in ["/caches/pages/purge", "/purge"] {
+        for path in ["/v1/caches/pages/purge", "/v1/purge"] {
             problem(&post(path, &body), 400, says);
         }
     }
     let all = json!({ "all": true });
-    problem(&post("/caches/page/purge", &all), 404, "no cache `page`");
+    problem(&post("/v1/caches/page/purge", &all), 404, "no cache `page`");
     problem(
-        &post("/caches/page/purge", &all),
+        &post("/v1/caches/page/purge", &all),
         404,
         "did you mean `pages`?",
     );
     problem(
-        &post("/caches/unused/purge", &all),
+        &post("/v1/caches/unused/purge", &all),
         404,
         "that a route uses",
     );
     problem(
-        &post("/caches/pages/purge?persist=true", &all),
+        &post("/v1/caches/pages/purge?persist=true", &all),
         400,
         "no meaning",
     );
     problem(
-        &post("/caches/pages/purge?soft=true", &all),
+        &post("/v1/caches/pages/purge?soft=true", &all),
         400,
         "not understood",
     );
-    problem(&post("/caches/pages", &all), 405, "knows no POST");
+    problem(&post("/v1/caches/pages", &all), 405, "knows no POST");
     problem(
-        &site.call("GET", "/caches/pages/purge", None),
+        &site.call("GET", "/v1/caches/pages/purge", None),
         405,
         "knows no GET",
     );
     problem(
-        &site.call("GET", "/caches/page", None),
+        &site.call("GET", "/v1/caches/page", None),
         404,
         "did you mean `pages`?",
     );
-    let form = Request::to(site.gateway.address_of("admin"), "POST", "/purge");
+    let form = Request::to(site.gateway.address_of("admin"), "POST", "/v1/purge");
     problem(&form.body("all=true").send(), 415, "must be JSON");
     assert!(site.has("a.example", "/pages/a"));
 }
@@ -594,10 +603,10 @@ fn without_the_token_nobody_purges_or_looks() {
     ));
     site.get("a.example", "/pages/a").send();
     let all = json!({ "all": true });
-    problem(&site.call("POST", "/purge", Some(&all)), 401, "token");
-    problem(&site.call("GET", "/caches", None), 401, "token");
+    problem(&site.call("POST", "/v1/purge", Some(&all)), 401, "token");
+    problem(&site.call("GET", "/v1/caches", None), 401, "token");
     assert!(site.has("a.example", "/pages/a"));
-    let shown = Request::to(site.gateway.address_of("admin"), "POST", "/purge").bearer("secret");
+    let shown = Request::to(site.gateway.address_of("admin"), "POST", "/v1/purge").bearer("secret");
     let shown = shown
         .header("Content-Type", "application/json")
         .body(all.to_string())
@@ -614,11 +623,11 @@ fn calls_see_the_caches_in_force_which_keep_what_they_have_over_a_reload() {
     let one = "routes: [{ upstream: app, cache: { ttl: 1m } }]";
     assert!(site.gateway.reload(&site.configuration(one)));
     problem(
-        &site.call("GET", "/caches/pages", None),
+        &site.call("GET", "/v1/caches/pages", None),
         404,
         "no cache `pages`",
     );
-    let all = site.call("GET", "/caches", None).json();
+    let all = site.call("GET", "/v1/caches", None).json();
     assert_eq!(all["caches"].as_array().unwrap().len(), 1, "{all}");
 }
 
@@ -764,7 +773,7 @@ impl Site {
         if place == "body" {
             // The head has been sent, and is stored when the gateway has seen it.
             eventually(PATIENCE, || {
-                let shown = self.call("GET", "/caches/default", None).json();
+                let shown = self.call("GET", "/v1/caches/default", None).json();
                 shown["bytes"].as_u64() > Some(0)
             });
         }
@@ -786,7 +795,7 @@ impl Site {
     /// How many objects were purged.
     #[track_caller]
     fn purge(&self, purge: &Value) -> usize {
-        let answer = self.call("POST", "/purge", Some(purge));
+        let answer = self.call("POST", "/v1/purge", Some(purge));
         assert_eq!(answer.status, 200, "{purge}: {}", answer.text());
         answer.json()["purged"].as_u64().unwrap() as usize
     }

@@ -44,7 +44,7 @@ fn disk(gateway: &Gateway) -> Value {
 }
 
 fn zone(gateway: &Gateway) -> Value {
-    let view = Request::to(gateway.address_of("admin"), "GET", "/caches/default").send();
+    let view = Request::to(gateway.address_of("admin"), "GET", "/v1/caches/default").send();
     assert_eq!(view.status, 200, "{}", view.text());
     view.json()
 }
@@ -424,7 +424,11 @@ fn is_stale(gateway: &Gateway, target: &str) {
 }
 
 fn purge(gateway: &Gateway, wish: &Value) -> Value {
-    let request = Request::to(gateway.address_of("admin"), "POST", "/caches/default/purge");
+    let request = Request::to(
+        gateway.address_of("admin"),
+        "POST",
+        "/v1/caches/default/purge",
+    );
     let request = request.header("Content-Type", "application/json");
     let answer = request.body(wish.to_string()).send();
     assert_eq!(answer.status, 200, "{}", answer.text());

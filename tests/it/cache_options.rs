@@ -352,7 +352,7 @@ fn routes_store_where_they_say() {
 
 /// How many objects a zone has, and what it may take of the memory.
 fn zone(gateway: &Gateway, name: &str) -> (u64, u64) {
-    let path = format!("/caches/{name}");
+    let path = format!("/v1/caches/{name}");
     let zone = Request::to(gateway.address_of("admin"), "GET", &path).send();
     let number = |key: &str| zone.json()[key].as_u64().unwrap();
     (number("objects"), number("limit"))

@@ -75,7 +75,7 @@ fn length(length: usize) -> String {
 
 /// What the admin listener tells of the zone that is there without being named.
 fn zone(gateway: &Gateway) -> Value {
-    let view = Request::to(gateway.address_of("admin"), "GET", "/caches").send();
+    let view = Request::to(gateway.address_of("admin"), "GET", "/v1/caches").send();
     assert_eq!(view.status, 200, "{}", view.text());
     view.json()["caches"][0].clone()
 }

@@ -131,7 +131,7 @@ fn waited(asked: &[Asked]) -> usize {
 
 /// Requests that the gateway has under way at its first endpoint.
 fn active(gateway: &Gateway) -> u64 {
-    let view = Request::to(gateway.address_of("admin"), "GET", "/upstreams/pool").send();
+    let view = Request::to(gateway.address_of("admin"), "GET", "/v1/upstreams/pool").send();
     let active = &view.json()["endpoints"][0]["active"];
     active.as_u64().unwrap_or_else(|| panic!("{}", view.text()))
 }

@@ -251,7 +251,7 @@ fn version_and_help_are_there() {
 fn a_wrong_command_line_ends_with_2_and_says_what_was_meant() {
     for (arguments, part) in [
         (&["start"][..], "unrecognized subcommand 'start'"),
-        (&["chek"], "a similar subcommand exists: 'check'"),
+        (&["chek"], "'check'"),
         (
             &["check", "--confg", "x"],
             "a similar argument exists: '--config'",

@@ -8,7 +8,7 @@ use edgeway_tests::{Finished, Gateway};
 
 use crate::cli::edgeway;
 
-const FILTERS: [&str; 28] = [
+const FILTERS: [&str; 29] = [
     "access_log",
     "adaptive_concurrency",
     "allow_methods",
@@ -36,6 +36,7 @@ const FILTERS: [&str; 28] = [
     "request_id",
     "security_headers",
     "substitute",
+    "trace",
     "waf",
 ];
 

@@ -67,7 +67,9 @@ fn expect_entry(gateway: &Gateway, path: &str, endpoint: &str, attempts: u32) {
 /// What the admin listener says of an endpoint.
 fn view(gateway: &Gateway, endpoint: &Endpoint) -> Value {
     let admin = gateway.address_of("admin");
-    let pool = Request::to(admin, "GET", "/upstreams/pool").send().json();
+    let pool = Request::to(admin, "GET", "/v1/upstreams/pool")
+        .send()
+        .json();
     let all = pool["endpoints"].as_array().unwrap();
     let own = all
         .iter()

@@ -108,7 +108,7 @@ fn what_is_kept_ready_closes_nothing() {
         "maintenance: { on: false }",
     );
     assert_eq!(statuses(&gateway), [401, 200, 404]);
-    say(&gateway, "/maintenance", &json!({ "on": true }));
+    say(&gateway, "/v1/maintenance", &json!({ "on": true }));
     assert_eq!(statuses(&gateway), [500, 500, 500]);
 }
 
@@ -187,9 +187,9 @@ fn a_route_that_is_closed_is_closed_for_what_falls_back_on_it() {
     .start();
     let ask = || ["/site/page.html", "/site/other", "/app/"].map(|path| gateway.get(path).status);
     assert_eq!(ask(), [200, 401, 401]);
-    say(&gateway, "/maintenance/app", &json!({ "on": true }));
+    say(&gateway, "/v1/maintenance/app", &json!({ "on": true }));
     assert_eq!(ask(), [200, 503, 503]);
-    forget(&gateway, "/maintenance/app");
+    forget(&gateway, "/v1/maintenance/app");
     assert_eq!(ask(), [200, 401, 401]);
 }
 
@@ -218,12 +218,12 @@ fn a_page_is_for_browsers_and_error_pages_for_who_has_none() {
 #[test]
 fn a_call_closes_and_opens_everything_at_once() {
     let gateway = gateway("", "");
-    let shown = look(&gateway, "/maintenance");
+    let shown = look(&gateway, "/v1/maintenance");
     let expected = json!({ "route": "*", "on": false, "said_by": "default", "configured": false,
         "allow": [], "retry_after_s": null, "refused": 0 });
     assert_eq!(shown, json!({ "all": expected, "routes": [] }));
     let wish = json!({ "on": true, "allow": ["192.0.2.0/24"], "retry_after": "10m" });
-    let said = say(&gateway, "/maintenance", &wish);
+    let said = say(&gateway, "/v1/maintenance", &wish);
     assert_eq!(
         (&said["on"], &said["said_by"]),
         (&json!(true), &json!("call"))
@@ -231,35 +231,42 @@ fn a_call_closes_and_opens_everything_at_once() {
     assert_eq!(statuses(&gateway), [503, 503, 503]);
     assert_eq!(gateway.get("/").header("retry-after"), Some("600"));
     assert_eq!(status_for(&gateway, "/open/", "192.0.2.1"), 200);
-    let shown = look(&gateway, "/maintenance");
+    let shown = look(&gateway, "/v1/maintenance");
     assert_eq!(shown["all"]["refused"], 4);
     assert_eq!(shown["all"]["allow"], json!(["192.0.2.0/24"]));
     assert_eq!(shown["all"]["retry_after_s"], 600);
     assert!(shown["all"]["said_at_ms"].is_u64(), "{shown}");
     gateway.wait_for_log("maintenance: route=* on=true by=127.0.0.1:");
-    say(&gateway, "/maintenance", &json!({ "on": false }));
+    say(&gateway, "/v1/maintenance", &json!({ "on": false }));
     assert_eq!(statuses(&gateway), [401, 200, 404]);
-    say(&gateway, "/maintenance", &json!({ "on": true }));
+    say(&gateway, "/v1/maintenance", &json!({ "on": true }));
     assert_eq!(status_for(&gateway, "/open/", "192.0.2.1"), 503);
-    forget(&gateway, "/maintenance");
+    forget(&gateway, "/v1/maintenance");
     assert_eq!(statuses(&gateway), [401, 200, 404]);
-    assert_eq!(look(&gateway, "/maintenance")["all"]["said_by"], "default");
+    assert_eq!(
+        look(&gateway, "/v1/maintenance")["all"]["said_by"],
+        "default"
+    );
 }
 
 #[test]
 fn a_call_closes_one_route_and_wins_over_the_configuration() {
     let gateway = gateway("", "maintenance: { on: true, retry_after: 5s }");
     assert_eq!(statuses(&gateway), [503, 200, 404]);
-    say(&gateway, "/maintenance/shop", &json!({ "on": false }));
+    say(&gateway, "/v1/maintenance/shop", &json!({ "on": false }));
     assert_eq!(statuses(&gateway), [401, 200, 404]);
-    let shown = look(&gateway, "/maintenance/shop");
+    let shown = look(&gateway, "/v1/maintenance/shop");
     assert_eq!(
         (&shown["on"], &shown["configured"]),
         (&json!(false), &json!(true))
     );
-    say(&gateway, "/maintenance/%2Fopen%2F*", &json!({ "on": true }));
+    say(
+        &gateway,
+        "/v1/maintenance/%2Fopen%2F*",
+        &json!({ "on": true }),
+    );
     assert_eq!(statuses(&gateway), [401, 503, 404]);
-    let routes = look(&gateway, "/maintenance")["routes"].clone();
+    let routes = look(&gateway, "/v1/maintenance")["routes"].clone();
     let names: Vec<_> = routes
         .as_array()
         .unwrap()
@@ -268,13 +275,13 @@ fn a_call_closes_one_route_and_wins_over_the_configuration() {
         .collect();
     assert_eq!(names, ["shop", "/open/*"]);
     // What the call does not say is as it was written.
-    say(&gateway, "/maintenance/shop", &json!({ "on": true }));
+    say(&gateway, "/v1/maintenance/shop", &json!({ "on": true }));
     assert_eq!(gateway.get("/shop/").header("retry-after"), Some("5"));
-    forget(&gateway, "/maintenance/shop");
-    forget(&gateway, "/maintenance/%2Fopen%2F*");
+    forget(&gateway, "/v1/maintenance/shop");
+    forget(&gateway, "/v1/maintenance/%2Fopen%2F*");
     assert_eq!(statuses(&gateway), [503, 200, 404]);
     assert_eq!(
-        look(&gateway, "/maintenance/shop")["said_by"],
+        look(&gateway, "/v1/maintenance/shop")["said_by"],
         "configuration"
     );
 }
@@ -284,15 +291,15 @@ fn what_a_call_has_said_outlives_a_reload() {
     let gateway = gateway("", "");
     say(
         &gateway,
-        "/maintenance",
+        "/v1/maintenance",
         &json!({ "on": true, "retry_after": "7s" }),
     );
-    say(&gateway, "/maintenance/shop", &json!({ "on": true }));
+    say(&gateway, "/v1/maintenance/shop", &json!({ "on": true }));
     assert!(gateway.reload(&configuration("maintenance: { on: false }", "")));
     assert_eq!(statuses(&gateway), [503, 503, 503]);
     assert_eq!(gateway.get("/").header("retry-after"), Some("7"));
     gateway.wait_for_log("closed for maintenance: route=* said_by=call");
-    forget(&gateway, "/maintenance");
+    forget(&gateway, "/v1/maintenance");
     assert_eq!(statuses(&gateway), [503, 200, 404]);
     // The route may be gone for a while.
     let elsewhere = configuration("", "").replace("name: shop", "name: other");
@@ -301,7 +308,7 @@ fn what_a_call_has_said_outlives_a_reload() {
     assert!(gateway.reload(&configuration("", "")));
     assert_eq!(statuses(&gateway), [503, 200, 404]);
     let written = configuration("maintenance: { on: true }", "");
-    forget(&gateway, "/maintenance/shop");
+    forget(&gateway, "/v1/maintenance/shop");
     assert!(gateway.reload(&written));
     assert_eq!(statuses(&gateway), [503, 503, 503]);
     assert!(gateway.reload(&configuration("", "")));
@@ -312,40 +319,40 @@ fn what_a_call_has_said_outlives_a_reload() {
 fn a_call_that_makes_no_sense_changes_nothing() {
     let gateway = gateway("", "");
     for (path, body, status, says) in [
-        ("/maintenance", "{}", 400, "missing field `on`"),
-        ("/maintenance", r#"{"on": "yes"}"#, 400, "boolean"),
+        ("/v1/maintenance", "{}", 400, "missing field `on`"),
+        ("/v1/maintenance", r#"{"on": "yes"}"#, 400, "boolean"),
         (
-            "/maintenance",
+            "/v1/maintenance",
             r#"{"on": true, "allow": ["x"]}"#,
             400,
             "expected a network",
         ),
         (
-            "/maintenance",
+            "/v1/maintenance",
             r#"{"on": true, "allow": ["file:/etc/passwd"]}"#,
             400,
             "expected a network",
         ),
         (
-            "/maintenance",
+            "/v1/maintenance",
             r#"{"on": true, "retry_after": "5"}"#,
             400,
             "length of time",
         ),
         (
-            "/maintenance",
+            "/v1/maintenance",
             r#"{"on": true, "retry": "5s"}"#,
             400,
             "unknown field `retry`",
         ),
         (
-            "/maintenance?persist=true",
+            "/v1/maintenance?persist=true",
             r#"{"on": true}"#,
             400,
             "`persist` has no meaning",
         ),
         (
-            "/maintenance/shpo",
+            "/v1/maintenance/shpo",
             r#"{"on": true}"#,
             404,
             "there is no route `shpo`",
@@ -359,11 +366,11 @@ fn a_call_that_makes_no_sense_changes_nothing() {
         assert!(detail.contains(says), "{body}: {detail}");
     }
     assert_eq!(
-        call(&gateway, "POST", "/maintenance", &json!({ "on": true })).status,
+        call(&gateway, "POST", "/v1/maintenance", &json!({ "on": true })).status,
         405
     );
     assert_eq!(
-        call(&gateway, "DELETE", "/maintenance/none", &Value::Null).status,
+        call(&gateway, "DELETE", "/v1/maintenance/none", &Value::Null).status,
         404
     );
     assert_eq!(statuses(&gateway), [401, 200, 404]);
@@ -383,7 +390,10 @@ fn metrics_tell_what_is_closed() {
     ] {
         assert!(text.contains(line), "{line}: {text}");
     }
-    assert!(!text.contains("route=\"/open/*\""), "{text}");
+    assert!(
+        !text.contains("edgeway_maintenance{route=\"/open/*\""),
+        "{text}"
+    );
 }
 
 #[test]
@@ -403,7 +413,7 @@ fn while_it_is_closed_and_opened_every_request_is_answered_one_way_or_the_other(
             let mut on = false;
             while !stop.load(Ordering::Relaxed) {
                 on = !on;
-                say(&gateway, "/maintenance", &json!({ "on": on }));
+                say(&gateway, "/v1/maintenance", &json!({ "on": on }));
             }
         });
         let clients: Vec<_> = (0..4)

@@ -36,7 +36,7 @@ fn gateway(beside: &str) -> Gateway {
 }
 
 fn filters(gateway: &Gateway) -> Vec<Value> {
-    let shown = Request::to(gateway.address_of("admin"), "GET", "/filters").send();
+    let shown = Request::to(gateway.address_of("admin"), "GET", "/v1/filters").send();
     assert_eq!(shown.status, 200, "{}", shown.text());
     shown.json()["filters"].as_array().unwrap().clone()
 }

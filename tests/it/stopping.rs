@@ -59,7 +59,35 @@ fn running_requests_end_idle_connections_are_closed_and_no_new_ones_are_taken() 
 }
 
 #[test]
-fn a_gateway_without_requests_stops_at_once() {
+fn a_request_that_is_on_its_way_when_the_end_begins_is_answered() {
+    let echo = Echo::start();
+    let mut gateway = gateway(&echo, "");
+    let (mut used, mut fresh) = (gateway.connect(), gateway.connect());
+    assert!(used.get("/").reusable);
+    gateway.ask_to_stop();
+    gateway.wait_for_log("stopping: ");
+    for connection in [&mut used, &mut fresh] {
+        let answer = connection.get("/");
+        assert_eq!(answer.status, 200);
+        assert_eq!(answer.header("connection"), Some("close"));
+        connection.expect_close();
+    }
+    assert_eq!(gateway.wait().code(), Some(0));
+    assert!(!gateway.log().contains("stopping with open connections"));
+}
+
+#[test]
+fn a_gateway_without_connections_stops_at_once() {
+    let echo = Echo::start();
+    let mut gateway = gateway(&echo, "");
+    assert_eq!(gateway.get("/").status, 200);
+    let start = Instant::now();
+    assert_eq!(gateway.stop().code(), Some(0));
+    assert!(start.elapsed() < SOON, "{:?}", start.elapsed());
+}
+
+#[test]
+fn a_gateway_without_requests_stops_soon() {
     let mut gateway = gateway(Echo::start(), "");
     let _idle = gateway.connect();
     let start = Instant::now();

@@ -1,6 +1,7 @@
 //! TLS towards clients.
 
 mod client;
+mod metrics;
 
 use std::{
     fs,
@@ -408,7 +409,7 @@ fn the_operator_sees_who_is_connected_and_until_when_certificates_hold() {
         .unwrap();
     assert_eq!(visit.get("/").text, "hello");
     let mut admin = Connection::open(gateway.address_of("admin"));
-    let seen = admin.get("/listeners").json();
+    let seen = admin.get("/v1/listeners").json();
     let https = &seen["listeners"][0];
     assert_eq!(
         (&https["name"], &https["connections"]),

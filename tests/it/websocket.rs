@@ -83,7 +83,7 @@ fn echo(caller: &mut Caller) {
 }
 
 /// An endpoint whose WebSockets echo.
-fn echoing() -> Upstream {
+pub(super) fn echoing() -> Upstream {
     Upstream::raw(|mut caller| {
         caller.head();
         caller.send(AGREED);
@@ -113,7 +113,7 @@ fn handshake(fields: &str) -> String {
 
 /// A client that is at one with the endpoint.
 #[track_caller]
-fn opened(gateway: &Gateway) -> Connection {
+pub(super) fn opened(gateway: &Gateway) -> Connection {
     let mut connection = gateway.connect();
     connection.send(handshake(ASKED));
     assert_eq!(connection.head().status, 101);
@@ -121,7 +121,7 @@ fn opened(gateway: &Gateway) -> Connection {
 }
 
 #[track_caller]
-fn expect_echo(connection: &mut Connection, payload: &[u8]) {
+pub(super) fn expect_echo(connection: &mut Connection, payload: &[u8]) {
     connection.send(masked(TEXT, payload));
     assert_eq!(frame(connection), Some((TEXT, payload.to_vec())));
 }

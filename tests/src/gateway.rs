@@ -5,10 +5,11 @@ use std::net::SocketAddr;
 use std::os::fd::OwnedFd;
 use std::path::{Path, PathBuf};
 use std::process::{Command, ExitStatus, Stdio};
+use std::sync::Mutex;
 use std::thread;
 use std::time::Duration;
 
-use rustix::process::Signal;
+use rustix::process::{Pid, Signal, kill_process};
 use tempfile::TempDir;
 
 use crate::client::{Address, Answer, Connection, Request};
@@ -21,6 +22,8 @@ use crate::wait::PATIENCE;
 #[derive(Debug)]
 pub struct Gateway {
     process: Process,
+    /// The processes that have taken its place, one after the other.
+    successors: Mutex<Vec<u32>>,
     listeners: Vec<(String, Address)>,
     folder: TempDir,
 }
@@ -114,7 +117,7 @@ impl Gateway {
         const REPLACED: &str = "configuration replaced";
         const KEPT: &str = "configuration kept";
         let before = self.process.log.len();
-        self.process.signal(Signal::HUP);
+        self.signal(Signal::HUP);
         let line = self.process.log.find(before, PATIENCE, |line| {
             line.contains(REPLACED) || line.contains(KEPT)
         });
@@ -170,14 +173,63 @@ impl Gateway {
         line.unwrap_or_else(|| panic!("no line with `{text}` in\n{}", self.output()))
     }
 
-    /// The number of the process.
+    /// The number of the process that serves.
     pub fn pid(&self) -> u32 {
+        let successors = self.successors.lock().expect("no test panics within");
+        successors.last().copied().unwrap_or(self.process.pid())
+    }
+
+    /// The number of the process that was started first.
+    pub fn first_pid(&self) -> u32 {
         self.process.pid()
+    }
+
+    /// Has the program that is at the path of the gateway now take its place, by SIGUSR2, and waits for what becomes
+    /// of that.
+    ///
+    /// # Errors
+    ///
+    /// The gateway goes on: why.
+    ///
+    /// # Panics
+    ///
+    /// When the gateway does not say.
+    #[track_caller]
+    pub fn upgrade(&self) -> Result<u32, String> {
+        self.upgrade_by(|| self.signal(Signal::USR2))
+    }
+
+    /// The same by other means.
+    #[track_caller]
+    pub fn upgrade_by(&self, ask: impl FnOnce()) -> Result<u32, String> {
+        let before = self.process.log.len();
+        ask();
+        let line = self
+            .process
+            .log
+            .find(before, Duration::from_secs(70), |line| {
+                line.contains("upgraded: pid=") || line.contains("upgrade failed")
+            });
+        let line = line.unwrap_or_else(|| panic!("no word of the upgrade in\n{}", self.log()));
+        let Some((_, done)) = line.split_once("upgraded: pid=") else {
+            return Err(line);
+        };
+        let digits = done.split(' ').next().unwrap_or_default();
+        let pid = digits.parse().expect("a number of a process");
+        let mut successors = self.successors.lock().expect("no test panics within");
+        successors.push(pid);
+        Ok(pid)
+    }
+
+    /// Sends a signal to the process that serves.
+    pub fn signal(&self, signal: Signal) {
+        let pid = i32::try_from(self.pid()).ok().and_then(Pid::from_raw);
+        kill_process(pid.expect("a number of a process"), signal).expect("the process still runs");
     }
 
     /// Sends SIGTERM and returns at once.
     pub fn ask_to_stop(&self) {
-        self.process.signal(Signal::TERM);
+        self.signal(Signal::TERM);
     }
 
     /// Waits for the end.
@@ -206,6 +258,13 @@ impl fmt::Display for Gateway {
 
 impl Drop for Gateway {
     fn drop(&mut self) {
+        let successors = self.successors.get_mut();
+        for pid in successors.map(std::mem::take).unwrap_or_default() {
+            // Those that have ended are nobody's any more.
+            if let Some(pid) = i32::try_from(pid).ok().and_then(Pid::from_raw) {
+                kill_process(pid, Signal::KILL).ok();
+            }
+        }
         self.process.kill();
         if thread::panicking() {
             eprintln!("--- log of the gateway ---\n{}", self.log());
@@ -232,7 +291,7 @@ impl Setup {
         self
     }
 
-    /// Runs another program with the gateway's command line: `examples/tenants`.
+    /// Runs another program with the gateway's command line: `examples/tenants`, or one at an absolute path.
     pub fn program(mut self, name: &str) -> Self {
         name.clone_into(&mut self.program);
         self
@@ -280,6 +339,7 @@ impl Setup {
         listeners.sort_by_key(|(name, _)| text.find(&format!("{name}:")));
         Gateway {
             process,
+            successors: Mutex::default(),
             listeners,
             folder: self.folder,
         }
@@ -304,7 +364,17 @@ impl Setup {
     /// When it does not end.
     #[track_caller]
     pub fn run(&self, command: &str) -> Finished {
-        let mut process = Process::spawn(&mut self.command(command));
+        self.run_with(command, &[])
+    }
+
+    /// The same with more arguments.
+    ///
+    /// # Panics
+    ///
+    /// When it does not end.
+    #[track_caller]
+    pub fn run_with(&self, command: &str, arguments: &[&str]) -> Finished {
+        let mut process = Process::spawn(self.command(command).args(arguments));
         let status = process.wait(PATIENCE);
         Finished {
             code: status.code(),

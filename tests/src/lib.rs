@@ -36,6 +36,7 @@
 //! * [`Authority`], [`Certificate`]: what TLS needs.
 //! * [`Acme`]: an authority that makes certificates for who asks for them.
 //! * [`Redis`]: a real one, which may be killed, stopped and looked into.
+//! * [`Prometheus`]: a real one, which scrapes and may be asked.
 //! * [`Provider`]: an issuer of tokens who logs users in, and may do that wrongly.
 //! * [`load()`], [`load_during()`]: many requests at once, and what became of them.
 //! * [`pace()`], [`pace_during()`]: so many requests a second, whatever becomes of them.
@@ -51,6 +52,7 @@ mod endpoint;
 mod gateway;
 mod load;
 mod process;
+mod prometheus;
 mod provider;
 mod python;
 mod redis;
@@ -71,8 +73,9 @@ pub use endpoint::{
 pub use gateway::{Finished, Gateway, Setup};
 pub use load::{Outcomes, Sample, load, load_during, pace, pace_during};
 pub use process::program;
+pub use prometheus::Prometheus;
 pub use provider::{ClientBy, Provider, Wrong};
-pub use python::python;
+pub use python::{python, tell_skipped};
 pub use redis::Redis;
 pub use services::{Auth, Echo, Product, Stats, Tornado};
 pub use upstream::{Caller, Upstream};

@@ -19,7 +19,7 @@ pub fn python(package: &str) -> Option<PathBuf> {
 }
 
 /// Says that the running test passes without doing more, for want of something.
-pub(crate) fn tell_skipped(needs: &str) {
+pub fn tell_skipped(needs: &str) {
     let thread = thread::current();
     let test = thread.name().unwrap_or("a test");
     // Not `eprintln`, which the harness of Rust keeps to itself when a test passes.

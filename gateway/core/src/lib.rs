@@ -4,6 +4,7 @@ mod cache;
 mod cli;
 mod config;
 mod credentials;
+mod explain;
 mod files;
 mod proxy;
 pub mod route;

@@ -99,6 +99,10 @@ impl Filter for AllowMethods {
         Ok(refused.map_or(Flow::Continue, Flow::Respond))
     }
 
+    fn offline(&self, _: &Request<'_>) -> Offline {
+        Offline::Decides
+    }
+
     fn hooks(&self) -> Hooks {
         Hooks::REQUEST
     }

@@ -9,6 +9,7 @@ use std::{error::Error as _, net::IpAddr, path::PathBuf, sync::OnceLock, time::D
 use bytes::Bytes;
 use edgeway_sdk::{Build, BuildError};
 use http::{HeaderMap, StatusCode};
+use http_body_util::BodyExt;
 use reqwest::{Request, redirect};
 use tokio::{sync::Semaphore, time::timeout};
 
@@ -21,7 +22,15 @@ pub(crate) struct Client {
     /// One for each question that may be under way.
     turns: Semaphore,
     security: Security,
+    version: Version,
     socket: Option<PathBuf>,
+}
+
+/// Which HTTP a service is asked by.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Version {
+    Http1,
+    Http2,
 }
 
 /// Whether a service is asked over TLS.
@@ -45,6 +54,7 @@ pub(crate) struct Answer {
     pub(crate) status: StatusCode,
     pub(crate) headers: HeaderMap,
     pub(crate) body: Bytes,
+    pub(crate) trailers: HeaderMap,
 }
 
 impl Client {
@@ -57,8 +67,15 @@ impl Client {
                 "https" => Security::Tls,
                 _ => Security::Clear,
             },
+            version: Version::Http1,
             socket: None,
         }
+    }
+
+    /// The same, by HTTP/2 alone, also without TLS.
+    pub(crate) fn over_http2(mut self) -> Self {
+        self.version = Version::Http2;
+        self
     }
 
     /// The same, by a unix socket: the URL tells `Host` and path then.
@@ -99,6 +116,10 @@ impl Client {
             Security::Tls => client.https_only(true),
             Security::Clear => client.tls_certs_only([]),
         };
+        let client = match self.version {
+            Version::Http1 => client.http1_only(),
+            Version::Http2 => client.http2_prior_knowledge(),
+        };
         let client = match &self.socket {
             Some(socket) => client.unix_socket(socket.as_path()),
             None => client,
@@ -113,18 +134,27 @@ async fn answer(
     largest: usize,
 ) -> Result<Answer, String> {
     let sent = client.execute(request).await;
-    let mut response = sent.map_err(|error| chain(&error))?;
-    let mut body = Vec::new();
-    while let Some(piece) = response.chunk().await.map_err(|error| chain(&error))? {
+    let response = sent.map_err(|error| chain(&error))?;
+    let (head, mut rest) = http::Response::from(response).into_parts();
+    let (mut body, mut trailers) = (Vec::new(), HeaderMap::new());
+    while let Some(frame) = rest.frame().await {
+        let piece = match frame.map_err(|error| chain(&error))?.into_data() {
+            Ok(piece) => piece,
+            Err(other) => {
+                trailers = other.into_trailers().unwrap_or_default();
+                continue;
+            }
+        };
         if body.len() + piece.len() > largest {
             return Err(format!("the answer is larger than {largest} bytes"));
         }
         body.extend_from_slice(&piece);
     }
     Ok(Answer {
-        status: response.status(),
-        headers: std::mem::take(response.headers_mut()),
+        status: head.status,
+        headers: head.headers,
         body: body.into(),
+        trailers,
     })
 }
 
@@ -163,10 +193,15 @@ pub(crate) fn url(key: &str, text: &str) -> Result<Url, BuildError> {
 
 /// Warns of a service that is asked over a network without TLS: `what` can be changed on the way.
 pub(crate) fn warn_of_clear_text(key: &str, url: &Url, what: &str, build: &mut Build<'_>) {
-    if url.scheme() == "http" && !is_loopback(url) {
+    if is_clear_text(url) {
         let message = format!("{what} without TLS can be replaced on the way");
         build.warn(BuildError::at(key, message).help("use `https`"));
     }
+}
+
+/// Whether what is sent there can be read on the way: without TLS, and not to this machine.
+pub(crate) fn is_clear_text(url: &Url) -> bool {
+    url.scheme() == "http" && !is_loopback(url)
 }
 
 fn is_loopback(url: &Url) -> bool {

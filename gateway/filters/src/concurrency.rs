@@ -145,6 +145,15 @@ impl Filter for Concurrency {
         }
     }
 
+    /// How many are served of whom is not known by names.
+    fn limit(&self) -> Option<Vec<(&'static str, f64)>> {
+        Some(vec![("max", self.max.into())])
+    }
+
+    fn offline(&self, _: &Request<'_>) -> Offline {
+        Offline::Decides
+    }
+
     fn hooks(&self) -> Hooks {
         Hooks::REQUEST | Hooks::LOG
     }

@@ -17,7 +17,7 @@ use std::borrow::Cow;
 use edgeway_sdk::prelude::*;
 use http::request;
 
-use crate::origins::Allowed;
+use crate::{list::vary, origins::Allowed};
 
 pub(crate) const DOC: &str = "\
 lets pages of other origins call a route
@@ -214,6 +214,7 @@ impl Filter for Cors {
         }
         let preflight = is_preflight(response.request());
         if let Origins::Some(_) = self.origins {
+            // Also where the origin was not allowed: the next one may be.
             vary(response, if preflight { VARY_PREFLIGHT } else { VARY });
             if preflight && self.private_network {
                 response.append_header(header::VARY, HeaderValue::from(ASKS_FOR_PRIVATE_NETWORK));
@@ -238,6 +239,10 @@ impl Filter for Cors {
     /// may read by headers that it would set all the same.
     fn refuses(&self) -> bool {
         false
+    }
+
+    fn offline(&self, _: &Request<'_>) -> Offline {
+        Offline::Decides
     }
 
     fn hooks(&self) -> Hooks {
@@ -300,21 +305,6 @@ fn is_preflight(head: &request::Parts) -> bool {
 fn asks_for_private_network(head: &request::Parts) -> bool {
     let asked = head.headers.get(ASKS_FOR_PRIVATE_NETWORK);
     asked.is_some_and(|value| value == "true")
-}
-
-/// Tells caches that the response depends on the origin, also when that was not allowed: the next
-/// one may be.
-fn vary(response: &mut Response<'_>, names: &'static str) {
-    let known = response
-        .headers()
-        .get_all(header::VARY)
-        .iter()
-        .filter_map(|value| value.to_str().ok())
-        .flat_map(|line| line.split(','))
-        .any(|name| matches!(name.trim(), "*") || name.trim().eq_ignore_ascii_case("origin"));
-    if !known {
-        response.append_header(header::VARY, HeaderValue::from_static(names));
-    }
 }
 
 /// A method, or `*`. Methods are told apart by case, so that `get` would never be asked for.

@@ -10,6 +10,8 @@ use serde::{
     de::{self, SeqAccess},
 };
 
+use crate::plain::essence;
+
 /// One value, or a list with at least one.
 #[derive(Debug)]
 pub(crate) struct List<T>(Vec<T>);
@@ -44,7 +46,7 @@ impl List<Statuses> {
 impl List<MediaType> {
     /// Whether a `Content-Type`, with or without parameters, is one of them.
     pub(crate) fn has_type(&self, content_type: &str) -> bool {
-        let essence = content_type.split(';').next().unwrap_or_default().trim();
+        let essence = essence(content_type);
         self.0.iter().any(|known| known.matches(essence))
     }
 }

@@ -204,6 +204,10 @@ impl Filter for HeaderAccess {
         Ok(self.refuse("not_allowed".to_owned(), reason).into())
     }
 
+    fn offline(&self, _: &Request<'_>) -> Offline {
+        Offline::Decides
+    }
+
     fn hooks(&self) -> Hooks {
         Hooks::REQUEST
     }

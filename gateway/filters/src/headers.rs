@@ -108,6 +108,10 @@ impl Filter for Headers {
         Ok(())
     }
 
+    fn offline(&self, _: &Request<'_>) -> Offline {
+        Offline::Decides
+    }
+
     fn hooks(&self) -> Hooks {
         Hooks::REQUEST | Hooks::RESPONSE
     }

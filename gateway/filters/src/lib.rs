@@ -33,20 +33,28 @@ mod json;
 mod json_fields;
 mod jwt;
 mod limit_key;
+mod list;
 mod oidc;
 mod origins;
 mod plain;
 mod rate_limit;
 mod request_id;
+mod roll;
 mod security_headers;
 mod slots;
 mod substitute;
+mod trace;
 mod waf;
 mod watched;
 mod written;
 mod yaml;
 
 use edgeway_sdk::Filters;
+
+pub use self::{
+    access_log::{LogSink, json_line, log_sinks, reopen_logs},
+    trace::{TraceExport, trace_exports},
+};
 
 /// All of them, under the names that they have in a configuration file.
 pub fn standard() -> Filters {
@@ -90,5 +98,6 @@ pub fn standard() -> Filters {
             security_headers::build,
         )
         .add_documented("substitute", substitute::DOC, substitute::build)
+        .add_documented("trace", trace::DOC, trace::build)
         .add_documented("waf", waf::DOC, waf::build)
 }

@@ -4,6 +4,8 @@ use std::borrow::Cow;
 
 use edgeway_sdk::prelude::*;
 
+use crate::list::members;
+
 /// Has the target send bodies that can be read.
 ///
 /// `Accept-Encoding` goes: what is not compressed need not be unpacked. `Range` goes as well where the path looks
@@ -61,9 +63,7 @@ pub(crate) fn edit(response: &mut Response<'_>, edit: impl BodyEdit + 'static) {
 
 /// Whether the body that belongs to these headers is compressed, or coded in another way.
 pub(crate) fn is_coded(headers: &HeaderMap) -> bool {
-    let lines = headers.get_all(header::CONTENT_ENCODING).iter();
-    let codings = lines.flat_map(|line| line.as_bytes().split(|byte| *byte == b','));
-    codings.map(<[u8]>::trim_ascii).any(|coding| {
+    members(headers, &header::CONTENT_ENCODING).any(|coding| {
         let is_none = coding.is_empty() || coding.eq_ignore_ascii_case(b"identity");
         !is_none
     })

@@ -33,7 +33,7 @@ pub(crate) struct Config {
 /// Whose ids are kept.
 #[derive(Clone, Copy, Default, Deserialize)]
 #[serde(rename_all = "snake_case")]
-enum Trust {
+pub(crate) enum Trust {
     Never,
     Always,
     /// Those that come by a trusted proxy which has named its client. That is seen by the client's
@@ -92,13 +92,17 @@ impl Filter for RequestId {
         Ok(())
     }
 
+    fn offline(&self, _: &Request<'_>) -> Offline {
+        Offline::Decides
+    }
+
     fn hooks(&self) -> Hooks {
         Hooks::REQUEST | Hooks::RESPONSE
     }
 }
 
 impl Trust {
-    fn covers(self, exchange: &Exchange) -> bool {
+    pub(crate) fn covers(self, exchange: &Exchange) -> bool {
         match self {
             Self::Never => false,
             Self::Always => true,

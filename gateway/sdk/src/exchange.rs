@@ -13,7 +13,7 @@ use bytes::Bytes;
 use http::StatusCode;
 
 use crate::{
-    Values,
+    Trace, Values,
     body::{Caller, Edit},
 };
 
@@ -83,6 +83,8 @@ pub struct Exchange {
     pub speed: Option<Speed>,
     /// What the cache did for the request, on routes that have one.
     pub cached: Option<Cached>,
+    /// The trace that the request is part of, if a filter follows it.
+    pub trace: Option<Trace>,
     id: OnceLock<Box<str>>,
 }
 
@@ -155,6 +157,7 @@ impl Exchange {
             refusals: Vec::new(),
             speed: None,
             cached: None,
+            trace: None,
             id: OnceLock::new(),
         }
     }

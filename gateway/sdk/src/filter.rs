@@ -78,10 +78,37 @@ pub trait Filter: Send + Sync + 'static {
         Hooks::ALL
     }
 
+    /// Whether [`request`](Self::request) may be called for a request that nobody has made (`edgeway explain`,
+    /// `edgeway test`), in a process where nothing of [`Build::background`](crate::Build::background) runs.
+    ///
+    /// If the filter does not say, its request hook is passed by there: it might ask somebody else, or change
+    /// something that stays. The hooks that can't wait are called as ever, but for [`log`](Self::log).
+    fn offline(&self, request: &Request<'_>) -> Offline {
+        let _ = request;
+        Offline::Unknown
+    }
+
+    /// What the filter is at, if it is one that limits how much is let through: numbers by their names, such as
+    /// `("limit", 47.0)`, for operators who look. Must not wait; may be empty.
+    fn limit(&self) -> Option<Vec<(&'static str, f64)>> {
+        None
+    }
+
     /// Called once per request, after its last byte was sent or the client left. Must not block.
     fn log(&self, record: &Record<'_>) {
         let _ = record;
     }
+}
+
+/// What a filter can tell of a request that nobody has made; see [`Filter::offline`].
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Offline {
+    /// It decides as ever: by the request, its configuration and what it remembers.
+    Decides,
+    /// It would ask somebody who is not there: `the authorization service`.
+    Needs(&'static str),
+    /// It has not said.
+    Unknown,
 }
 
 /// Some of the hooks of [`Filter`]: `Hooks::REQUEST | Hooks::LOG`.

@@ -43,6 +43,7 @@
 //! * [`resources`]: state that outlives a configuration.
 //! * [`template`]: texts with values of the request in them.
 //! * [`tls`]: what is known of a client that has come over TLS.
+//! * [`trace`]: which trace a request is part of.
 //! * [`types`]: durations, rates, sizes and secrets that parse themselves.
 //! * [`mod@test`]: hooks without a socket, for unit tests.
 
@@ -58,6 +59,7 @@ pub mod resources;
 pub mod template;
 pub mod test;
 pub mod tls;
+pub mod trace;
 pub mod types;
 pub mod values;
 
@@ -66,13 +68,14 @@ pub use crate::{
     coding::Coding,
     error::{BuildError, Error, OrStatus, Result},
     exchange::Exchange,
-    filter::{Filter, Flow, Hooks},
+    filter::{Filter, Flow, Hooks, Offline},
     filters::{Build, Filters},
-    message::{Origin, Record, Request, Response, Upstream},
+    message::{Origin, Record, Request, Response, Try, Upstream},
     reply::Reply,
     resources::Resources,
     template::Template,
     tls::{ClientCertificate, Tls},
+    trace::{SpanId, Trace, TraceId},
     types::{Period, Rate, Secret, Size},
     values::{Identity, Values},
 };
@@ -84,8 +87,8 @@ pub mod prelude {
     pub use serde::Deserialize;
 
     pub use crate::{
-        BodyEdit, Build, BuildError, Error, Filter, Filters, Flow, Hooks, Identity, OrStatus,
-        Origin, Period, Rate, Record, Reply, Request, Response, Result, Secret, Size, Template,
-        Upstream,
+        BodyEdit, Build, BuildError, Error, Filter, Filters, Flow, Hooks, Identity, Offline,
+        OrStatus, Origin, Period, Rate, Record, Reply, Request, Response, Result, Secret, Size,
+        Template, Upstream,
     };
 }

@@ -18,7 +18,7 @@ use http::{
 use percent_encoding::percent_decode_str;
 
 use crate::{
-    BodyEdit, Error, Exchange, Identity, Result, Values,
+    BodyEdit, Error, Exchange, Identity, Result, Trace, Values,
     body::Edit,
     exchange::{Content, Scheme, Speed},
 };
@@ -238,6 +238,16 @@ impl<'a> Request<'a> {
     /// What filters tell each other, to add to.
     pub fn values_mut(&mut self) -> &mut Values {
         &mut self.exchange.values
+    }
+
+    /// The trace that the request is part of, if a filter before this one follows it.
+    pub fn trace(&self) -> Option<&Trace> {
+        self.exchange.trace.as_ref()
+    }
+
+    /// Says which trace the request is part of, for logs and for filters after this one.
+    pub fn set_trace(&mut self, trace: Trace) {
+        self.exchange.trace = Some(trace);
     }
 
     /// Has the body pass through `edit`, after the edits of filters before this one.
@@ -532,12 +542,46 @@ pub struct Record<'a> {
     pub endpoint: Option<&'a str>,
     /// How many attempts were made.
     pub attempts: u32,
+    /// What became of each of them.
+    pub tries: &'a [Try<'a>],
+    /// The listener that the client has come to.
+    pub listener: &'a str,
+    /// From the arrival of the head to when the filters were done with it: all had let it pass, or one had
+    /// replied. None if no filter looks at requests.
+    pub filtered: Option<Duration>,
     /// From the arrival of the head to the last byte.
     pub duration: Duration,
     /// From the arrival of the head to the head of the endpoint's response.
     pub upstream_duration: Option<Duration>,
     /// What went wrong, if the request did not end as it should.
     pub error: Option<&'a str>,
+}
+
+/// One attempt to have an endpoint answer a request. All times are since the request's head had arrived.
+#[derive(Clone, Copy, Debug)]
+pub struct Try<'a> {
+    /// Which attempt it is: 1, 2, ...
+    pub number: u32,
+    /// The endpoint as the configuration writes it.
+    pub endpoint: &'a str,
+    /// Whether it was made beside the one before it, as that was silent.
+    pub hedged: bool,
+    /// When the endpoint was chosen.
+    pub chosen: Duration,
+    /// When there was a connection to it; none if there never was.
+    pub connected: Option<Duration>,
+    /// Whether that was one that other requests have used before.
+    pub reused: bool,
+    /// When the whole request was sent.
+    pub sent: Option<Duration>,
+    /// When the head of the answer had come.
+    pub answered: Option<Duration>,
+    /// When it had failed, or was given up: the request went on without it, or ended.
+    pub ended: Option<Duration>,
+    /// The status of the answer.
+    pub status: Option<StatusCode>,
+    /// What went wrong, in one word: `ConnectRefused`. That may be after an answer has begun.
+    pub error: Option<&'static str>,
 }
 
 impl Record<'_> {

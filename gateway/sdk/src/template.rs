@@ -33,7 +33,7 @@ pub enum Piece<V = Variable> {
 }
 
 /// The names that may stand in braces, and what they mean.
-pub const VARIABLES: [(&str, &str); 25] = [
+pub const VARIABLES: [(&str, &str); 26] = [
     (
         "client_ip",
         "the client's address, as far as trusted proxies tell",
@@ -51,6 +51,10 @@ pub const VARIABLES: [(&str, &str); 25] = [
     ("query", "the query, without the question mark"),
     ("target", "path and query as they were sent"),
     ("request_id", "the id of the request"),
+    (
+        "trace_id",
+        "the id of the trace that the request is part of, if a filter follows it",
+    ),
     ("route", "the name of the route"),
     ("subject", "who is calling, if a filter has found out"),
     ("claim.NAME", "what is known of the caller; nested by dots"),
@@ -102,6 +106,7 @@ enum Name {
     Query,
     Target,
     RequestId,
+    TraceId,
     Route,
     Subject,
     Claim(String),
@@ -263,6 +268,7 @@ impl Name {
             Self::Query => head.uri.query()?.into(),
             Self::Target => head.uri.path_and_query()?.as_str().into(),
             Self::RequestId => exchange.id().into(),
+            Self::TraceId => exchange.trace?.id.to_string().into(),
             Self::Route => exchange.route.as_ref().into(),
             Self::Subject => identity()?.subject().into(),
             Self::Claim(path) => plain(identity()?.claim(path)?)?,
@@ -405,6 +411,7 @@ impl Name {
                 "query" => Self::Query,
                 "target" => Self::Target,
                 "request_id" => Self::RequestId,
+                "trace_id" => Self::TraceId,
                 "route" => Self::Route,
                 "subject" => Self::Subject,
                 _ => return Ok(None),

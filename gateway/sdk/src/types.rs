@@ -206,6 +206,40 @@ pub fn resolve(text: &str) -> Result<Cow<'_, str>, String> {
     ))
 }
 
+/// A share of something, from `0%` to `100%`, kept as a part of one.
+#[derive(Clone, Copy, Debug, PartialEq, PartialOrd)]
+pub struct Percent(pub f64);
+
+impl Percent {
+    /// Nothing of it.
+    pub const NONE: Self = Self(0.0);
+    /// One half.
+    pub const HALF: Self = Self(0.5);
+    /// All of it.
+    pub const ALL: Self = Self(1.0);
+}
+
+impl FromStr for Percent {
+    type Err = String;
+
+    fn from_str(text: &str) -> Result<Self, String> {
+        let wrong = || format!("expected a share from `0%` to `100%`, found `{text}`");
+        let number = text.strip_suffix('%').ok_or_else(wrong)?;
+        let percent: f64 = number.trim_end().parse().map_err(|_| wrong())?;
+        if !(0.0..=100.0).contains(&percent) {
+            return Err(wrong());
+        }
+        Ok(Self(percent / 100.0))
+    }
+}
+
+/// As it was written, up to the fourth digit behind the point.
+impl fmt::Display for Percent {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}%", (self.0 * 1e6).round() / 1e4)
+    }
+}
+
 /// The name of a header, such as `X-Tenant`; case does not matter.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub struct Header(pub HeaderName);
@@ -282,6 +316,7 @@ read_from_text! {
     Period: "a length of time such as `5s`",
     Rate: "a rate such as `10/s`",
     Size: "a size such as `64KiB`",
+    Percent: "a share such as `10%`",
     Header: "the name of a header such as `X-Tenant`",
     Secret: "a secret, best as `env:NAME` or `file:/path`",
 }

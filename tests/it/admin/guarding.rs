@@ -34,23 +34,32 @@ fn a_listener_for_others_needs_a_token() {
 fn with_a_token_every_call_must_show_it() {
     let gateway = with_token();
     let call = |path: &str| Request::to(at(&gateway), "GET", path);
-    for path in ["/", "/healthz", "/upstreams", "/nowhere"] {
+    for path in [
+        "/",
+        "/readyz?verbose",
+        "/metrics",
+        "/v1/upstreams",
+        "/nowhere",
+    ] {
         let answer = call(path).send();
         problem(&answer, 401, "Authorization: Bearer");
         let challenge = answer.header("www-authenticate").unwrap();
         assert!(challenge.starts_with("Bearer"), "{challenge}");
     }
+    for probe in ["/livez", "/readyz", "/healthz"] {
+        assert_eq!(call(probe).send().status, 200, "{probe}");
+    }
     problem(
-        &call("/upstreams").bearer("t0keN").send(),
+        &call("/v1/upstreams").bearer("t0keN").send(),
         401,
         "not the token",
     );
     problem(
-        &call("/upstreams").bearer("t0ken2").send(),
+        &call("/v1/upstreams").bearer("t0ken2").send(),
         401,
         "not the token",
     );
-    let answer = call("/upstreams")
+    let answer = call("/v1/upstreams")
         .bearer("t0ken")
         .host("gateway.example")
         .send();
@@ -59,7 +68,7 @@ fn with_a_token_every_call_must_show_it() {
         .header("Content-Type", "application/json")
         .body("{\"address\":\"127.0.0.1:2\"}");
     problem(&change.send(), 401, "Authorization");
-    let shown = call("/upstreams/pool").bearer("t0ken").send().json();
+    let shown = call("/v1/upstreams/pool").bearer("t0ken").send().json();
     assert_eq!(shown["changed"], false);
     assert!(!gateway.log().contains("t0ken"), "the token is in the log");
 }
@@ -68,11 +77,11 @@ fn with_a_token_every_call_must_show_it() {
 fn without_a_token_a_name_that_leads_here_is_not_enough() {
     let a = Endpoint::start("a");
     let gateway = gateway(&format!("endpoints: [{a}]"));
-    let call = |host: &str| ask(&gateway, "GET", "/upstreams").host(host).send();
+    let call = |host: &str| ask(&gateway, "GET", "/v1/upstreams").host(host).send();
     problem(&call("rebound.example"), 403, "localhost");
     problem(&call("rebound.example:9901"), 403, "localhost");
     assert_eq!(call("localhost:9901").status, 200);
-    let answer = ask(&gateway, "GET", "/upstreams").no_host().send();
+    let answer = ask(&gateway, "GET", "/v1/upstreams").no_host().send();
     problem(&answer, 403, "localhost");
 }
 

@@ -26,7 +26,7 @@ pub(super) struct Map {
 }
 
 /// Maps whose keys are names that users choose. What is below `json` is theirs as well.
-const FREE: [&str; 32] = [
+const FREE: [&str; 34] = [
     "caches",
     "listeners",
     "upstreams",
@@ -58,6 +58,8 @@ const FREE: [&str; 32] = [
     "api_key.keys[].metadata",
     "authorize.claims",
     "client_certificate.forward",
+    "trace.attributes",
+    "trace.otlp.headers",
     "unless.headers",
 ];
 
@@ -80,6 +82,8 @@ impl Map {
             .map_or(&*self.path, |(_, filter)| filter);
         let free = FREE.contains(&path) || path.ends_with(".tcp.sni");
         let json = ["routes[].respond.json", "error_pages.pages[].json"];
+        let of_test = path.starts_with("tests[].");
+        let free = free || (of_test && (path.ends_with("headers") || path.ends_with("claims")));
         if free || json.iter().any(|json| path.starts_with(json)) {
             Keys::Free
         } else if CHOICES.iter().any(|choice| path.ends_with(choice)) {

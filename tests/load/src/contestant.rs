@@ -24,6 +24,8 @@ pub(crate) struct Tools {
     pub(crate) caddy: PathBuf,
     /// `None` when only the others are measured.
     pub(crate) edgeway: Option<PathBuf>,
+    /// Another build of it, to see what has changed.
+    pub(crate) before: Option<PathBuf>,
 }
 
 /// The tools, and a directory for everything that contestants read and write.
@@ -144,11 +146,30 @@ impl Bench {
         key: Option<&str>,
         routes: &str,
     ) -> Result<Contestant> {
-        let binary = self
-            .tools
-            .edgeway
-            .as_ref()
-            .expect("asked for only when it is measured");
+        let binary = self.tools.edgeway.as_ref();
+        let binary = binary.expect("asked for only when it is measured");
+        self.gateway(binary, name, key, routes)
+    }
+
+    /// Starts the other build of the gateway in the same way, if there is one.
+    pub(crate) fn edgeway_before(
+        &self,
+        name: &'static str,
+        routes: &str,
+    ) -> Result<Option<Contestant>> {
+        let binary = self.tools.before.as_ref();
+        binary
+            .map(|binary| self.gateway(binary, name, None, routes))
+            .transpose()
+    }
+
+    fn gateway(
+        &self,
+        binary: &Path,
+        name: &'static str,
+        key: Option<&str>,
+        routes: &str,
+    ) -> Result<Contestant> {
         let address = free_address()?;
         let key = key.map(|key| format!(", {key}")).unwrap_or_default();
         let head = format!("threads: 1\nlisteners: {{ http: {{ bind: \"{address}\"{key} }} }}\n");

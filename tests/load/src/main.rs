@@ -60,6 +60,9 @@ struct Args {
     /// The gateway's binary [default: target/release/edgeway of this workspace].
     #[arg(long, value_name = "FILE")]
     edgeway: Option<PathBuf>,
+    /// Another build of the gateway, with which some scenarios compare the first.
+    #[arg(long, value_name = "FILE")]
+    before: Option<PathBuf>,
     /// Measure only the others.
     #[arg(long, conflicts_with = "edgeway")]
     without_edgeway: bool,
@@ -103,6 +106,7 @@ fn run(args: &Args) -> Result<()> {
             haproxy: args.haproxy.clone(),
             caddy: args.caddy.clone(),
             edgeway: edgeway(args)?,
+            before: args.before.clone(),
         };
         let bench = Bench::new(tools, stop.clone())?;
         let mut scenario = (kind.prepare)(&bench)?;

@@ -86,3 +86,22 @@ pub(crate) enum QueryRule {
     Without(Box<[Box<str>]>),
     Nothing,
 }
+
+impl QueryRule {
+    /// What of a query is part of the key, to be shown; nothing if there is none of it.
+    pub(crate) fn of(&self, query: Option<&str>) -> Option<String> {
+        let name = |pair: &&str| pair.split('=').next().unwrap_or_default().to_owned();
+        let among =
+            |names: &[Box<str>], pair: &&str| names.iter().any(|known| **known == *name(pair));
+        let mut pairs: Vec<_> = query?.split('&').collect();
+        match self {
+            Self::AsSent => return Some(format!("?{}", query?)),
+            Self::Nothing => return None,
+            Self::Sorted => {}
+            Self::Only(names) => pairs.retain(|pair| among(names, pair)),
+            Self::Without(names) => pairs.retain(|pair| !among(names, pair)),
+        }
+        pairs.sort_by_key(name);
+        (!pairs.is_empty()).then(|| format!("?{}", pairs.join("&")))
+    }
+}

@@ -1,7 +1,25 @@
 //! The command line. Each command that is more than a few lines has a file of its own.
 
+mod ask;
+mod diff;
+mod explain;
 mod filters;
+mod log_level;
+mod maintenance;
+mod manual;
+mod purge;
+mod reference;
+mod reload;
+mod remote;
 mod routes;
+mod schema;
+mod status;
+mod table;
+mod tail;
+mod test;
+mod top;
+mod upgrade;
+mod upstreams;
 
 use std::{
     io::{self, Write},
@@ -37,6 +55,8 @@ Exit codes:
 
 Signals:
   SIGHUP            reads the configuration again; a wrong one is refused and the old one stays
+  SIGUSR1           opens the files of access logs again, after they were renamed
+  SIGUSR2           has the program that is at the path of this one now take its place; see `edgeway upgrade`
   SIGTERM, SIGINT   stops when the running requests have ended; a second one stops at once
 
 Environment:
@@ -54,11 +74,48 @@ struct Line {
 #[derive(Subcommand)]
 enum Command {
     /// Run the gateway
-    Run(Config),
+    Run(Run),
     /// Check a configuration: tell all that is wrong with it, start nothing
     Check(Config),
     /// Show which requests go where, and through which filters
     Routes(Config),
+    /// Have the running gateway read its configuration again: prints what has changed, or what is wrong with it
+    Reload(reload::Reload),
+    /// Have the program that is there now take the place of the running one, without a lost connection
+    Upgrade(upgrade::Upgrade),
+    /// Show what the running gateway is doing: requests, latencies, endpoints, failures
+    #[command(after_help = top::AFTER_HELP)]
+    Top(top::Top),
+    /// Show what a reload would change
+    #[command(after_help = diff::AFTER_HELP)]
+    Diff(diff::Diff),
+    /// Tell what becomes of a request, and why: route, filters, cache, endpoint, response. Nobody is asked for it
+    Explain(explain::Explain),
+    /// Run the tests that stand in a configuration: requests that nobody makes, and what is to become of them
+    Test(test::Test),
+    /// Show how the running gateway is
+    Status(ask::Ask),
+    /// Show requests as they end
+    Tail(tail::Tail),
+    /// Show the endpoints of all upstreams, and how they are
+    Upstreams(upstreams::Show),
+    /// Take an endpoint out of the running gateway or back, or change its share
+    Endpoint(upstreams::Change),
+    /// Show what is closed for maintenance, close it or open it: everything, or a route
+    Maintenance(maintenance::Maintenance),
+    /// Take something out of caches
+    Purge(purge::Purge),
+    /// Have balancers in front go elsewhere: the gateway answers all, but says that it is not ready
+    Drain(status::Drain),
+    /// Take that back
+    Undrain(ask::Ask),
+    /// Show or change what the running gateway logs for diagnosis
+    LogLevel(log_level::LogLevel),
+    /// Write the JSON schema of the configuration, for editors
+    Schema,
+    /// Write pages about all keys, filters, commands and calls
+    #[command(hide = true)]
+    Reference(reference::Reference),
     /// Show the filters that can be used, or the YAML that one of them takes
     Filters {
         /// A filter
@@ -70,7 +127,16 @@ enum Command {
     ApiKey(credentials::ApiKey),
     /// Show the version
     Version,
+    /// Write what a shell needs to complete the command line
+    #[command(after_help = COMPLETIONS_HELP)]
+    Completions(manual::Completions),
+    /// Write the manual page, or all of them into a folder
+    Man(manual::Manual),
 }
+
+const COMPLETIONS_HELP: &str = "\
+  edgeway completions bash > ~/.local/share/bash-completion/completions/edgeway
+  edgeway completions fish > ~/.config/fish/completions/edgeway.fish";
 
 #[derive(Args)]
 struct Config {
@@ -84,13 +150,22 @@ struct Config {
     config: PathBuf,
 }
 
+#[derive(Args)]
+struct Run {
+    #[command(flatten)]
+    config: Config,
+    /// Where the number of the process is written; it is removed at the end
+    #[arg(long, value_name = "FILE")]
+    pid_file: Option<PathBuf>,
+}
+
 /// Runs the command of this process's command line, with these filters.
 pub(crate) fn main(filters: Filters) -> ExitCode {
     let line = Line::parse();
     let done = match line.command {
-        Command::Run(config) => {
+        Command::Run(Run { config, pid_file }) => {
             telemetry::log::start();
-            return server::run(config.config, filters);
+            return server::run(config.config, pid_file.as_deref(), filters);
         }
         Command::Check(config) => with_gateway(&config, &filters, |out, loaded, gateway| {
             summary(out, &config, loaded, gateway)
@@ -98,6 +173,23 @@ pub(crate) fn main(filters: Filters) -> ExitCode {
         Command::Routes(config) => with_gateway(&config, &filters, |out, _, gateway| {
             routes::show(out, gateway)
         }),
+        Command::Reload(options) => reload::reload(&options, &mut io::stdout()),
+        Command::Upgrade(options) => upgrade::upgrade(&options, &mut io::stdout()),
+        Command::Top(options) => top::top(&options, &mut io::stdout()),
+        Command::Diff(options) => diff::show(&options, &filters, &mut io::stdout()),
+        Command::Explain(options) => explain::explain(&options, &filters),
+        Command::Test(options) => test::test(&options, &filters),
+        Command::Status(ask) => status::show(&ask, &mut io::stdout()),
+        Command::Tail(options) => tail::tail(&options, &mut io::stdout()),
+        Command::Upstreams(options) => upstreams::show(&options, &mut io::stdout()),
+        Command::Endpoint(options) => upstreams::change(&options, &mut io::stdout()),
+        Command::Maintenance(options) => maintenance::maintenance(&options, &mut io::stdout()),
+        Command::Purge(options) => purge::purge(&options, &mut io::stdout()),
+        Command::Drain(options) => status::drain(&options, &mut io::stdout()),
+        Command::Undrain(ask) => status::undrain(&ask, &mut io::stdout()),
+        Command::LogLevel(options) => log_level::log_level(&options, &mut io::stdout()),
+        Command::Reference(options) => reference::write(&options, &filters),
+        Command::Schema => schema::show(&mut io::stdout(), &filters).map(|()| ExitCode::SUCCESS),
         Command::Filters { name: None } => {
             filters::list(&mut io::stdout(), &filters).map(|()| ExitCode::SUCCESS)
         }
@@ -106,6 +198,8 @@ pub(crate) fn main(filters: Filters) -> ExitCode {
         }
         Command::HashPassword(options) => credentials::hash_password(&options, &mut io::stdout()),
         Command::ApiKey(options) => credentials::api_key(&options, &mut io::stdout()),
+        Command::Completions(options) => manual::completions(&options, &mut io::stdout()),
+        Command::Man(options) => manual::manual(&options, &mut io::stdout()),
         Command::Version => writeln!(io::stdout(), "edgeway {}", env!("CARGO_PKG_VERSION"))
             .map(|()| ExitCode::SUCCESS),
     };
@@ -135,7 +229,9 @@ fn with_gateway(
     filters: &Filters,
     show: impl FnOnce(&mut io::Stdout, &Loaded, &Gateway) -> io::Result<()>,
 ) -> io::Result<ExitCode> {
-    let loaded = load(&config.config, filters, &Resources::default());
+    let mut loaded = load(&config.config, filters, &Resources::default());
+    // What is wrong with them is told as well.
+    loaded.cases();
     tell(&loaded.report(Look::of_stderr()));
     let Some((gateway, _)) = &loaded.gateway else {
         tell(&format!(

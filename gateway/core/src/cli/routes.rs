@@ -2,6 +2,7 @@
 
 use std::io::{self, Write};
 
+use super::table;
 use crate::snapshot::{Gateway, Route};
 
 /// Writes the listeners, and a table of the routes.
@@ -18,7 +19,7 @@ pub(super) fn show(out: &mut impl Write, gateway: &Gateway) -> io::Result<()> {
         .collect();
     let head = ["ROUTE", "MATCH", "FILTERS", "TARGET"].map(str::to_owned);
     writeln!(out)?;
-    table(out, std::iter::once(&head).chain(&rows))
+    table::write(out, std::iter::once(&head).chain(&rows))
 }
 
 fn row(route: &Route) -> [String; 4] {
@@ -39,22 +40,4 @@ fn row(route: &Route) -> [String; 4] {
         filters,
         route.destination(),
     ]
-}
-
-/// Writes rows with their columns under each other.
-fn table<'r>(
-    out: &mut impl Write,
-    rows: impl Iterator<Item = &'r [String; 4]> + Clone,
-) -> io::Result<()> {
-    let mut widths = [0; 4];
-    for row in rows.clone() {
-        for (width, cell) in widths.iter_mut().zip(row) {
-            *width = (*width).max(cell.chars().count());
-        }
-    }
-    for [name, pattern, filters, target] in rows {
-        let [a, b, c, _] = widths;
-        writeln!(out, "{name:a$}  {pattern:b$}  {filters:c$}  {target}")?;
-    }
-    Ok(())
 }

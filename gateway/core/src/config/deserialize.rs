@@ -29,6 +29,7 @@ mod stand_in;
 use failure::{Error, Failure};
 use node::NodeDeserializer;
 
+pub(super) use located::{AT, NAMED, NODE};
 pub(crate) use located::{At, BESIDE, Entries, Named, NodeRef};
 
 /// How many errors one reading looks for.

@@ -7,6 +7,9 @@
 use std::borrow::Borrow;
 use std::collections::HashSet;
 
+use schemars::JsonSchema;
+use serde::{Deserialize, Serialize};
+
 use super::document::{Document, NodeId, Place};
 
 mod render;
@@ -20,7 +23,8 @@ const SHOWN: usize = 100;
 const KEPT: usize = 5_000;
 
 /// Whether the configuration can be used in spite of the problem.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "snake_case")]
 pub(crate) enum Severity {
     /// It can't: nothing starts, and a reload keeps what runs.
     Error,
@@ -116,6 +120,42 @@ impl Diagnostic {
     fn place(&self, document: &Document) -> Option<Place> {
         self.spot.map(|spot| spot.place(document))
     }
+
+    fn told(&self, document: &Document) -> Told {
+        let place = self.place(document);
+        let position = place.map(|place| document.position(place));
+        Told {
+            severity: self.severity,
+            message: self.message.clone(),
+            file: position.as_ref().map(|position| position.file.to_owned()),
+            line: position.as_ref().map(|position| position.line),
+            column: position.as_ref().map(|position| position.column),
+            path: self.spot.and_then(|spot| spot.path(document)),
+            help: self.help.clone(),
+        }
+    }
+}
+
+/// A problem as programs read it.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+pub(crate) struct Told {
+    pub(crate) severity: Severity,
+    /// One lower-case sentence without a period.
+    pub(crate) message: String,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub(crate) file: Option<String>,
+    /// From 1.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub(crate) line: Option<usize>,
+    /// From 1, in characters.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub(crate) column: Option<usize>,
+    /// Where in its file: `routes[0].match.host`.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub(crate) path: Option<String>,
+    /// What to do about it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub(crate) help: Option<String>,
 }
 
 impl Spot {
@@ -185,12 +225,23 @@ impl Problems {
         self.warnings
     }
 
+    /// The problems as programs read them, in the order of [`render`](Self::render).
+    pub(crate) fn told(&self, document: &Document) -> Vec<Told> {
+        let sorted = self.sorted(document).into_iter().take(SHOWN);
+        sorted.map(|diagnostic| diagnostic.told(document)).collect()
+    }
+
+    fn sorted(&self, document: &Document) -> Vec<&Diagnostic> {
+        let mut sorted: Vec<_> = self.list.iter().collect();
+        sorted.sort_by_key(|diagnostic| diagnostic.place(document));
+        sorted
+    }
+
     /// The problems as a person reads them, in the order of the files and of their lines, with a
     /// blank line after each.
     pub(crate) fn render(&self, document: &Document, look: Look) -> String {
-        let mut sorted: Vec<_> = self.list.iter().collect();
-        sorted.sort_by_key(|diagnostic| diagnostic.place(document));
-        let mut text: String = sorted
+        let mut text: String = self
+            .sorted(document)
             .iter()
             .take(SHOWN)
             .map(|one| render::diagnostic(one, document, look))

@@ -14,8 +14,12 @@ use super::diagnostic::Problems;
 mod include;
 mod parse;
 mod scalar;
+mod sources;
+mod written;
 
 pub(crate) use scalar::{Scalar, Style, Value};
+pub(crate) use sources::Sources;
+pub(crate) use written::{MASK, Tree};
 
 /// A file of a document.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -107,6 +111,7 @@ pub(crate) struct Document {
     nodes: Vec<Node>,
     root: NodeId,
     complete: bool,
+    sources: Sources,
 }
 
 impl Document {
@@ -144,6 +149,7 @@ impl Document {
             nodes: vec![root],
             root: NO_ROOT,
             complete: true,
+            sources: Sources::default(),
         }
     }
 
@@ -166,6 +172,11 @@ impl Document {
     /// The files that were read, the main file first.
     pub(crate) fn paths(&self) -> impl Iterator<Item = &Path> {
         self.files.iter().map(|file| file.path.as_path())
+    }
+
+    /// All files that it was made of or should have been, as they were when they were read.
+    pub(crate) fn sources(&self) -> &Sources {
+        &self.sources
     }
 
     /// What the node holds.

@@ -63,23 +63,28 @@ from_text!(
     "an address and a port such as `0.0.0.0:80`, `unix:/path` or `systemd:NAME`"
 );
 
-/// The same for a listener that can only have a port.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) struct PortAddress(pub(crate) SocketAddr);
+/// Where the admin listener waits: no other process opens a socket for it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct AdminAddress(pub(crate) ListenAddress);
 
-impl FromStr for PortAddress {
+impl FromStr for AdminAddress {
     type Err = String;
 
     fn from_str(text: &str) -> Result<Self, String> {
-        port(&resolve(text)?).map(Self).ok_or_else(|| {
-            format!("expected an address and a port such as `127.0.0.1:9901`, found `{text}`")
+        let address = resolve(text)?;
+        if address.starts_with("unix:") || address.starts_with('/') {
+            return address.parse().map(Self);
+        }
+        let address = port(&address).map(ListenAddress::Tcp).map(Self);
+        address.ok_or_else(|| {
+            format!("expected an address and a port such as `127.0.0.1:9901`, or `unix:/path`, found `{text}`")
         })
     }
 }
 
 from_text!(
-    PortAddress,
-    "an address and a port such as `127.0.0.1:9901`"
+    AdminAddress,
+    "an address and a port such as `127.0.0.1:9901`, or `unix:/path`"
 );
 
 fn port(address: &str) -> Option<SocketAddr> {

@@ -262,7 +262,7 @@ impl<'de> Deserialize<'de> for PathText {
 
 /// `gold` (this value), `{ regex: "^go", ignore_case: true }`, or `{ present: true }`.
 #[derive(Clone, Debug)]
-pub(super) struct TestText(pub(super) Test);
+pub(crate) struct TestText(pub(super) Test);
 
 #[derive(Deserialize)]
 #[serde(deny_unknown_fields)]

@@ -6,10 +6,12 @@
 //! [`snapshot`](crate::snapshot) to say.
 
 pub(crate) mod acme;
+pub(crate) mod admin;
 mod cache;
 mod condition;
 pub(crate) mod deserialize;
 pub(crate) mod diagnostic;
+pub(crate) mod diff;
 mod discovery;
 pub(crate) mod document;
 pub(crate) mod files;
@@ -21,8 +23,10 @@ mod maintenance;
 pub(crate) mod matching;
 mod requests;
 pub(crate) mod scalar;
+pub(crate) mod schema;
 mod shaping;
 mod sticky;
+pub(crate) mod tests;
 pub(crate) mod tls;
 mod upstream;
 
@@ -32,12 +36,13 @@ use std::{
 };
 
 use edgeway_sdk::{
-    Period, Template,
+    Period, Secret, Template,
     types::{FilePath, Size},
 };
 use serde::{Deserialize, de::IgnoredAny};
 
 pub(crate) use self::{
+    admin::Admin,
     cache::{
         BypassValue, Cache, CacheZone, DEFAULT_ZONE, Despite, Inactive, KeyValue, Parameter, Query,
         Several, Wish,
@@ -47,7 +52,7 @@ pub(crate) use self::{
     discovery::{Discover, ResolverConfig},
     health::{BodyTest, FullHealth, Health, HealthKind, Start, Statuses},
     http2::{Http2, MaybeHttp2},
-    listen::{Backlog, FileMode, ListenAddress, PortAddress, SocketOptions, TcpKeepalive},
+    listen::{Backlog, FileMode, ListenAddress, SocketOptions, TcpKeepalive},
     listener::{Connections, Listener, Tcp},
     maintenance::Maintenance,
     matching::MatchConfig,
@@ -56,8 +61,8 @@ pub(crate) use self::{
     shaping::{By, Mirror, Split},
     sticky::{SameSite, Signing, Sticky, StickyCookie},
     upstream::{
-        Admin, Balance, Breaker, Condition, Ejection, Endpoint, LiveChanges, Mode, Protocol,
-        ProxyVersion, Retries, Timeouts, Upstream, UpstreamTls, tell_repeated,
+        Balance, Breaker, Condition, Ejection, Endpoint, LiveChanges, Mode, Protocol, ProxyVersion,
+        Retries, Timeouts, Upstream, UpstreamTls, tell_repeated,
     },
 };
 
@@ -84,6 +89,9 @@ pub(crate) struct Config {
     /// How long a graceful stop waits for running requests.
     #[serde(default = "Config::shutdown_timeout")]
     pub(crate) shutdown_timeout: Period,
+    /// When the files are read again.
+    #[serde(default)]
+    pub(crate) reload: Reload,
     /// Who is asked for names.
     #[serde(default)]
     pub(crate) resolver: ResolverConfig,
@@ -94,6 +102,8 @@ pub(crate) struct Config {
     pub(crate) caches: Entries<CacheZone>,
     /// Where the running gateway is looked at and changed.
     pub(crate) admin: Option<Admin>,
+    /// Who may ask what becomes of requests that clients send.
+    pub(crate) explain: Option<ExplainConfig>,
     /// Closes everything.
     pub(crate) maintenance: Option<At<Maintenance>>,
     #[serde(default)]
@@ -101,6 +111,9 @@ pub(crate) struct Config {
     /// Needed where a listener speaks HTTP.
     #[serde(default)]
     pub(crate) routes: Vec<At<Route>>,
+    /// Read by those who run them: see [`tests`].
+    #[serde(default)]
+    pub(crate) tests: Vec<NodeRef>,
 }
 
 impl Config {
@@ -111,6 +124,21 @@ impl Config {
     fn shutdown_timeout() -> Period {
         Period(Duration::from_secs(30))
     }
+}
+
+/// `reload: { watch: 1s }`
+#[derive(Debug, Default, Deserialize)]
+#[serde(default)]
+pub(crate) struct Reload {
+    /// How often the files are looked at; they are not if not given.
+    pub(crate) watch: Option<scalar::Interval>,
+}
+
+/// `explain: { key: env:EDGEWAY_EXPLAIN_KEY }`
+#[derive(Debug, Deserialize)]
+pub(crate) struct ExplainConfig {
+    /// What signs such requests.
+    pub(crate) key: At<Secret>,
 }
 
 #[derive(Debug, Deserialize)]

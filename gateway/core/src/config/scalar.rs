@@ -2,6 +2,7 @@
 
 use std::{fmt, ops::RangeInclusive, path::PathBuf, str::FromStr, time::Duration};
 
+pub(crate) use edgeway_sdk::types::Percent;
 use edgeway_sdk::{Period, message::is_framing, types::resolve};
 use http::{HeaderName, StatusCode};
 use ipnet::IpNet;
@@ -197,6 +198,20 @@ impl FromStr for Span {
 
 from_text!(Span, "a length of time such as `5s`");
 
+/// How often something is looked at that is on a disk: from 100 milliseconds to a day.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Interval(pub(crate) Duration);
+
+impl FromStr for Interval {
+    type Err = String;
+
+    fn from_str(text: &str) -> Result<Self, String> {
+        within(text, Duration::from_millis(100)..=Span::LONGEST, "`100ms`").map(Self)
+    }
+}
+
+from_text!(Interval, "a length of time such as `1s`");
+
 /// A length of time up to a day, or `0s`, which is none at all.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct Pause(pub(crate) Duration);
@@ -223,39 +238,6 @@ fn within(
         .then_some(period)
         .ok_or_else(wrong)
 }
-
-/// A share of something, from `0%` to `100%`, kept as a part of one.
-#[derive(Clone, Copy, Debug, PartialEq, PartialOrd)]
-pub(crate) struct Percent(pub(crate) f64);
-
-impl Percent {
-    pub(crate) const NONE: Self = Self(0.0);
-    pub(crate) const HALF: Self = Self(0.5);
-    pub(crate) const ALL: Self = Self(1.0);
-}
-
-impl FromStr for Percent {
-    type Err = String;
-
-    fn from_str(text: &str) -> Result<Self, String> {
-        let wrong = || format!("expected a share from `0%` to `100%`, found `{text}`");
-        let number = text.strip_suffix('%').ok_or_else(wrong)?;
-        let percent: f64 = number.trim_end().parse().map_err(|_| wrong())?;
-        if !(0.0..=100.0).contains(&percent) {
-            return Err(wrong());
-        }
-        Ok(Self(percent / 100.0))
-    }
-}
-
-/// As it was written, up to the fourth digit behind the point.
-impl fmt::Display for Percent {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "{}%", (self.0 * 1e6).round() / 1e4)
-    }
-}
-
-from_text!(Percent, "a share such as `10%`");
 
 /// A status, or a range of them with both ends: `502`, `500-599`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

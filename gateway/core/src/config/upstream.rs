@@ -8,14 +8,14 @@ use std::{
     time::Duration,
 };
 
-use edgeway_sdk::types::{FilePath, Secret};
+use edgeway_sdk::types::FilePath;
 use serde::{
     Deserialize, Deserializer,
     de::{self, MapAccess, Visitor, value::MapAccessDeserializer},
 };
 
 use super::{
-    At, By, Discover, EndpointAddress, Health, HostPolicy, PortAddress, Sticky,
+    At, By, Discover, EndpointAddress, Health, HostPolicy, Sticky,
     diagnostic::{Diagnostic, Problems},
     scalar::{HiddenHeader, Pause, Percent, Span, StatusRange, from_text, from_text_or_number},
 };
@@ -217,7 +217,9 @@ pub(crate) struct Endpoint {
 }
 
 /// Whether an operator wants an endpoint to serve.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Deserialize, serde::Serialize)]
+#[derive(
+    Clone, Copy, Debug, Default, PartialEq, Eq, Deserialize, serde::Serialize, schemars::JsonSchema,
+)]
 #[serde(rename_all = "snake_case")]
 pub(crate) enum Mode {
     #[default]
@@ -546,12 +548,4 @@ pub(crate) enum LiveChanges {
     #[default]
     Keep,
     Forget,
-}
-
-/// `admin: { bind: 127.0.0.1:9901 }`
-#[derive(Debug, Deserialize)]
-pub(crate) struct Admin {
-    pub(crate) bind: At<PortAddress>,
-    /// Whoever shows it may ask and change. Needed where others than this machine can connect.
-    pub(crate) token: Option<At<Secret>>,
 }

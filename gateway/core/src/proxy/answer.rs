@@ -12,7 +12,7 @@ use pingora::{Error, ErrorType, Result, cache::CachePhase, http::ResponseHeader}
 use pingora_proxy::{RangeType, Session};
 use smallvec::SmallVec;
 
-use super::{attempt, body, cache, chain, ctx::Ctx, pacing, reply, session, upload};
+use super::{attempt, body, cache, chain, client, ctx::Ctx, pacing, reply, session, upload};
 
 const HOP_BY_HOP: [HeaderName; 5] = [
     HeaderName::from_static("keep-alive"),
@@ -54,8 +54,6 @@ pub(super) fn arrived(
         // What may come together with the head is no piece of an answer any more, and takes its time.
         tries.release();
     }
-    ctx.answered
-        .get_or_insert_with(|| ctx.exchange.started.elapsed());
     if let Some(caching) = &mut ctx.caching {
         caching.arrived(response);
     }
@@ -236,8 +234,7 @@ async fn finish(session: &mut Session, response: &mut ResponseHeader, ctx: &mut 
         // The rest of the upload would be taken for the next request, or never come.
         session.set_keepalive(None);
     }
-    // The end may have begun since the request came.
-    if session.is_process_shutting_down() {
+    if client::is_parting(session) {
         session.set_keepalive(None);
     }
     match ctx.shown.take() {

@@ -7,7 +7,7 @@ use http::{HeaderValue, Method, StatusCode, Version, header};
 use pingora::http::{RequestHeader, authority::raw_target_authority};
 use pingora_proxy::Session;
 
-use super::{chain, client, ctx::Ctx, depart::Via, grpc_web, hygiene, limits, maintenance};
+use super::{chain, client, ctx::Ctx, depart::Via, grpc_web, hygiene, limits, maintenance, trail};
 use crate::{
     route::{Found, Host, Normalised, Reached, RouteRequest, normalise},
     server::{Answers, Entrance, Level},
@@ -30,8 +30,10 @@ pub(super) fn route(
     let old = session.req_header().version < Version::HTTP_11;
     session.set_ignore_info_resp(old);
     client::identify(session, ctx);
+    trail::begin(session, ctx);
     hygiene::clean(session.req_header_mut(), &ctx.gateway, ctx.trusted);
     hygiene::forget_case(session.req_header_mut());
+    trail::arrived(session, ctx);
     let head = session.req_header();
     let host = match limits::head(head, &ctx.gateway).and_then(|()| examine(head, via)) {
         Ok(host) => host,
@@ -49,7 +51,8 @@ pub(super) fn route(
 pub(super) fn challenge(session: &Session, ctx: &mut Ctx, answers: &Answers) -> Option<Reply> {
     let answer = answers.find(session.req_header().uri.path())?;
     Entrance::of(session).filter(|entrance| entrance.tls.is_none())?;
-    ctx.route = Arc::clone(&ctx.gateway.fallback);
+    let fallback = Arc::clone(&ctx.gateway.fallback);
+    ctx.turn_to(&fallback);
     ctx.exchange.route = CHALLENGE.into();
     let body = answer.as_bytes().to_vec();
     Some(Reply::new(200).body("application/octet-stream", body))
@@ -124,9 +127,12 @@ fn find(head: &RequestHeader, host: Option<&Host<'_>>, ctx: &mut Ctx) -> Option<
         headers: &head.headers,
         query: head.uri.query(),
     };
-    let verdict = match gateway.router.find(&request) {
+    let found = gateway.router.find(&request);
+    let mut taken = None;
+    let verdict = match found {
         Found::Hit(hit) => {
             ctx.route = Arc::clone(hit.value);
+            taken = Some(hit.index);
             (hit.reached == Reached::SlashMissing).then(|| slash(&normal, head.uri.query()))
         }
         Found::MethodNotAllowed(methods) => {
@@ -140,6 +146,7 @@ fn find(head: &RequestHeader, host: Option<&Host<'_>>, ctx: &mut Ctx) -> Option<
         ),
         Found::NotFound => None,
     };
+    trail::routed(&request, taken, ctx);
     enter(path, &normal, ctx);
     if normal.matched() != path {
         ctx.exchange.normalised = Some(normal.matched().into());
@@ -162,7 +169,7 @@ pub(super) async fn go_on(
     ctx: &mut Ctx,
     route: &Arc<Route>,
 ) -> pingora::Result<Option<Reply>> {
-    ctx.route = Arc::clone(route);
+    ctx.turn_to(route);
     let head = session.req_header();
     let path = head.uri.path();
     match normalise(path) {

@@ -1,8 +1,10 @@
 //! Which endpoint is asked, and for how long.
 
+mod history;
 mod outcome;
 
 use std::{
+    os::fd::RawFd,
     sync::Arc,
     time::{Duration, Instant},
 };
@@ -12,17 +14,19 @@ use http::{Method, header};
 use pingora::{Error, Result, protocols::ALPN, upstreams::peer::HttpPeer};
 use pingora_proxy::Session;
 
+use self::history::History;
 pub(super) use self::outcome::{answered, broken, gives_up, not_connected};
 use super::{
     cork::Cork,
     ctx::Ctx,
     hedge::{self, Hedging},
-    introduce, session,
+    introduce, session, trail,
     watchdog::{Watchdog, earlier, left},
 };
 use crate::{
     config::Protocol,
     snapshot::Target,
+    telemetry::{failures::Asked, meter::Event},
     upstream::{Admitted, Cluster, Lease, Members, Picked, Tried, Turned, Want, clock},
 };
 
@@ -41,6 +45,9 @@ pub(super) struct Tries {
     pub(super) lease: Option<Lease>,
     /// When this try began, by the clock of the endpoints.
     pub(super) began: u64,
+    /// When the endpoint of this try was chosen.
+    pub(super) chosen: Instant,
+    pub(super) history: History,
     /// When everything must be over.
     pub(super) due: Option<Instant>,
     /// When this try must have an answer.
@@ -109,6 +116,7 @@ pub(super) async fn peer(session: &mut Session, ctx: &mut Ctx) -> Result<Box<Htt
         peer.options.alpn = ALPN::H1;
         session.set_read_timeout(Some(idle));
     }
+    trail::redirect(&mut peer, ctx);
     Ok(peer)
 }
 
@@ -154,6 +162,8 @@ fn begin(session: &mut Session, ctx: &mut Ctx) -> Result<()> {
         tried: Tried::new(),
         lease: None,
         began: now,
+        chosen: ctx.exchange.started,
+        history: History::new(ctx.exchange.started),
         due: total.map(|total| ctx.exchange.started + total),
         try_due: None,
         watchdog: None,
@@ -197,12 +207,13 @@ async fn place(session: &mut Session, ctx: &mut Ctx) -> Result<()> {
         if after_a_while {
             tries.follow_changes();
         }
+        tries.chosen = Instant::now();
         let want = Want {
             tried: &tries.tried,
             key,
             session_key,
             session: tries.session.endpoint.filter(|_| tries.count == 0),
-            now: clock::now(),
+            now: clock::at(tries.chosen),
         };
         tries.members.pick(&cluster.settings, want)
     };
@@ -210,7 +221,10 @@ async fn place(session: &mut Session, ctx: &mut Ctx) -> Result<()> {
     let picked = if waits { Picked::Full } else { pick(false) };
     let lease = match picked {
         Picked::Endpoint(lease) => Ok(lease),
-        Picked::Nobody => Err("none of its endpoints may be asked now"),
+        Picked::Nobody => {
+            cluster.meter().event(Event::NoEndpoint);
+            Err("none of its endpoints may be asked now")
+        }
         Picked::Full => {
             tokio::select! {
                 lease = wait(&cluster, due, || pick(true)) => lease,
@@ -221,12 +235,17 @@ async fn place(session: &mut Session, ctx: &mut Ctx) -> Result<()> {
     match lease {
         Ok(lease) => {
             tries.count += 1;
-            tries.began = clock::now();
+            if tries.count > 1 {
+                cluster.meter().event(Event::Retried);
+            }
+            tries.began = clock::at(tries.chosen);
             let number = lease.number();
+            tries.history.begins(number, tries.chosen);
             if !tries.tried.contains(&number) {
                 tries.tried.push(number);
             }
             tries.lease = Some(lease);
+            trail::tried(session, ctx);
             Ok(())
         }
         Err(why) => {
@@ -244,6 +263,7 @@ async fn wait(
     mut pick: impl FnMut() -> Picked,
 ) -> std::result::Result<Lease, &'static str> {
     let Some((size, timeout)) = cluster.settings.queue else {
+        cluster.meter().event(Event::QueueFull);
         return Err("its endpoints have as many requests as they may");
     };
     let until = earlier(Some(Instant::now() + timeout), due);
@@ -253,9 +273,19 @@ async fn wait(
         Picked::Full | Picked::Nobody => None,
     };
     let lease = cluster.queue.wait(size, until.into(), free).await;
-    lease.map_err(|turned| match turned {
-        Turned::Full => "its endpoints have as many requests as they may, and its queue is full",
-        Turned::TooLong => "no endpoint had room for the request in time",
+    lease.map_err(|turned| {
+        let (event, why) = match turned {
+            Turned::Full => (
+                Event::QueueFull,
+                "its endpoints have as many requests as they may, and its queue is full",
+            ),
+            Turned::TooLong => (
+                Event::QueueTimedOut,
+                "no endpoint had room for the request in time",
+            ),
+        };
+        cluster.meter().event(event);
+        why
     })
 }
 
@@ -277,8 +307,8 @@ pub(super) async fn gone(session: &mut Session) -> Box<Error> {
 /// share is one time there, and holds for an upload and the answer together.
 pub(super) fn limit(peer: &mut HttpPeer, tries: &mut Tries, uploads: bool) {
     let settings = &tries.cluster.settings;
-    let now = Instant::now();
-    tries.try_due = settings.retries.timeout.map(|timeout| now + timeout);
+    let timeout = settings.retries.timeout;
+    tries.try_due = timeout.map(|timeout| tries.chosen + timeout);
     let soonest = earlier(tries.try_due, tries.due);
     if let Some(left) = soonest.map(left) {
         shorten(&mut peer.options.connection_timeout, left);
@@ -297,8 +327,9 @@ fn shorten(timeout: &mut Option<Duration>, most: Duration) {
 }
 
 /// A connection is there; the times that Pingora does not know are watched from now on.
-pub(super) fn connected(session: &mut Session, descriptor: std::os::fd::RawFd, ctx: &mut Ctx) {
+pub(super) fn connected(session: &mut Session, reused: bool, descriptor: RawFd, ctx: &mut Ctx) {
     let Some(tries) = &mut ctx.tries else { return };
+    tries.history.connected(reused, !session.is_body_empty());
     if tries.websocket {
         tries.cork = Cork::of(descriptor);
     }
@@ -323,9 +354,11 @@ impl Tries {
         if self.answered {
             return;
         }
-        self.began = clock::now();
+        let now = Instant::now();
+        self.history.sent(now);
+        self.began = clock::at(now);
         let timeout = self.cluster.settings.retries.timeout;
-        self.try_due = timeout.map(|timeout| Instant::now() + timeout);
+        self.try_due = timeout.map(|timeout| now + timeout);
         self.sent();
     }
 
@@ -439,10 +472,21 @@ impl Tries {
         self.tried.retain(|tried| Some(*tried) != number);
     }
 
-    fn failed(&mut self, reason: &dyn std::fmt::Display) {
+    fn failed(&mut self, event: Event, reason: &'static str) {
         self.admitted.went(false);
         if let Some(lease) = &self.lease {
-            self.cluster.failed(lease, self.began, reason);
+            self.cluster.lost(lease, self.began, event, &reason);
+        }
+    }
+
+    /// Whom this try asks.
+    pub(super) fn asked(&self) -> Asked {
+        Asked {
+            upstream: Some(Arc::clone(&self.cluster.name)),
+            endpoint: self
+                .lease
+                .as_ref()
+                .map(|lease| Arc::clone(&lease.endpoint().name)),
         }
     }
 }

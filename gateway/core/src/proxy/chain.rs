@@ -7,7 +7,7 @@ use std::{sync::Arc, time::Duration};
 
 use bytes::Bytes;
 use edgeway_sdk::{
-    Flow, Hooks, Reply, Request, Response, Upstream, body::Caller, exchange::Refusal,
+    Filter, Flow, Hooks, Reply, Request, Response, Upstream, body::Caller, exchange::Refusal,
     message::ResponseHead,
 };
 use http::header::STRICT_TRANSPORT_SECURITY;
@@ -20,9 +20,12 @@ use super::{
     body::Failed,
     ctx::Ctx,
     head::{Answered, Arriving, Asked},
-    reply,
+    reply, trail,
 };
-use crate::snapshot::{Link, Target};
+use crate::{
+    explain::Verdict,
+    snapshot::{Chain, Link, Target},
+};
 
 /// Runs the chain and tells what the request comes to, if it does not go on to the target: a filter's reply, or the
 /// verdict that was reached before.
@@ -33,17 +36,32 @@ pub(super) async fn down(
     ctx: &mut Ctx,
     verdict: Option<Reply>,
 ) -> pingora::Result<Option<Reply>> {
+    let refused = ask(session, ctx).await?;
+    if ctx.route.chain.hooks.has(Hooks::REQUEST) {
+        ctx.filtered = Some(ctx.exchange.started.elapsed());
+    }
+    Ok(refused.or(verdict))
+}
+
+/// Asks one filter after the other, until one replies.
+async fn ask(session: &mut Session, ctx: &mut Ctx) -> pingora::Result<Option<Reply>> {
     let route = Arc::clone(&ctx.route);
     for (place, link) in route.chain.links.iter().enumerate().skip(ctx.entered) {
         ctx.entered += 1;
         ctx.unanswered += 1;
         if !is_for(link, session, ctx) {
             ctx.passed_by.insert(place);
+            trail::pass_by(link, Verdict::NotForIt, ctx);
             continue;
         }
         if !link.hooks.has(Hooks::REQUEST) {
+            trail::pass_by(link, Verdict::NoOpinion, ctx);
             continue;
         }
+        if trail::leaves_out(link, session, ctx) {
+            continue;
+        }
+        let before = trail::before(session, ctx);
         let caller = caller(link, place);
         ctx.exchange.caller = caller;
         let mut head = Arriving {
@@ -54,9 +72,10 @@ pub(super) async fn down(
             .filter
             .request(&mut Request::new(&mut head, &mut ctx.exchange))
             .await;
+        trail::decided(link, before, &flow, session, ctx);
         let reply = match flow {
             Ok(Flow::Continue) => continue,
-            Ok(Flow::Delay(_)) if link.reports => continue,
+            Ok(Flow::Delay(_)) if link.reports || trail::is_rehearsal(ctx) => continue,
             Ok(Flow::Delay(time)) => {
                 delay(session, time).await?;
                 continue;
@@ -68,7 +87,7 @@ pub(super) async fn down(
             return Ok(Some(reply));
         }
     }
-    Ok(verdict)
+    Ok(None)
 }
 
 /// The reply of the route's target. None means that an upstream is asked.
@@ -125,6 +144,7 @@ fn judge(ctx: &mut Ctx, caller: Caller, reply: Reply) -> Option<Reply> {
             reported: reports,
         };
         link.tally.note(&refusal, &ctx.exchange);
+        ctx.gateway.refused.note(ctx.exchange.client, &link.name);
         ctx.exchange.refusals.push(refusal);
     }
     if reports {
@@ -220,23 +240,46 @@ pub(super) fn fetched(
     let before = ctx.exchange.response_edits.len();
     while let Some(above) = ctx.unfetched.unwrap_or(seen).checked_sub(1) {
         ctx.unfetched = Some(above);
-        let link = route.chain.links.get(above);
-        let link = link.filter(|link| link.hooks.has(Hooks::FETCHED));
-        let Some(link) = link.filter(|_| !ctx.passed_by.contains(above)) else {
+        let Some(link) = concerned(&route.chain, above, Hooks::FETCHED, ctx) else {
             continue;
         };
-        let caller = caller(link, above);
-        ctx.exchange.caller = caller;
-        let mut head = Answered(response);
-        let mut view = Response::new(&mut head, request.as_ref(), &mut ctx.exchange, ctx.origin);
-        if let Err(error) = link.filter.fetched(&mut view)
-            && let Some(reply) = failed(ctx, caller, error)
-        {
+        let shown = show(link, above, response, request, ctx, |filter, view| {
+            filter.fetched(view)
+        });
+        if let Err(reply) = shown {
             ctx.exchange.response_edits.truncate(before);
-            return Err(Box::new(reply));
+            return Err(reply);
         }
     }
     Ok(())
+}
+
+/// The filter at this place, if it has a use for the hook and the request has not passed it by.
+fn concerned<'c>(chain: &'c Chain, place: usize, hook: Hooks, ctx: &Ctx) -> Option<&'c Link> {
+    let link = chain.links.get(place)?;
+    (link.hooks.has(hook) && !ctx.passed_by.contains(place)).then_some(link)
+}
+
+/// Calls a hook of this filter with the response. The error is the reply that takes the response's place.
+fn show(
+    link: &Link,
+    place: usize,
+    response: &mut ResponseHeader,
+    request: &RequestHeader,
+    ctx: &mut Ctx,
+    hook: impl FnOnce(&dyn Filter, &mut Response<'_>) -> edgeway_sdk::Result<()>,
+) -> Result<(), Box<Reply>> {
+    let caller = caller(link, place);
+    ctx.exchange.caller = caller;
+    let before = trail::before_answer(response, ctx);
+    let mut head = Answered(response);
+    let mut view = Response::new(&mut head, request.as_ref(), &mut ctx.exchange, ctx.origin);
+    let shown = hook(&*link.filter, &mut view);
+    trail::shown(place, before, response, ctx);
+    let Err(error) = shown else {
+        return Ok(());
+    };
+    failed(ctx, caller, error).map_or(Ok(()), |reply| Err(Box::new(reply)))
 }
 
 /// Shows the response to the filters that have not seen it, from the last one up. After an error the
@@ -246,6 +289,7 @@ pub(super) fn up(
     request: &RequestHeader,
     ctx: &mut Ctx,
 ) -> Result<(), Box<Reply>> {
+    trail::announce(response, ctx);
     // Before the filters, which may know better.
     if let Some(hsts) = &ctx.hsts
         && !response.headers.contains_key(STRICT_TRANSPORT_SECURITY)
@@ -259,22 +303,17 @@ pub(super) fn up(
     let route = Arc::clone(&ctx.route);
     while let Some(above) = ctx.unanswered.checked_sub(1) {
         ctx.unanswered = above;
-        let link = route.chain.links.get(above);
-        let link = link.filter(|link| link.hooks.has(Hooks::RESPONSE));
-        let Some(link) = link.filter(|_| !ctx.passed_by.contains(above)) else {
+        let Some(link) = concerned(&route.chain, above, Hooks::RESPONSE, ctx) else {
             continue;
         };
-        let caller = caller(link, above);
-        ctx.exchange.caller = caller;
-        let mut head = Answered(response);
-        let mut view = Response::new(&mut head, request.as_ref(), &mut ctx.exchange, ctx.origin);
-        if let Err(error) = link.filter.response(&mut view)
-            && let Some(reply) = failed(ctx, caller, error)
-        {
+        let shown = show(link, above, response, request, ctx, |filter, view| {
+            filter.response(view)
+        });
+        if let Err(reply) = shown {
             // What takes the place of the response is new to the filters above, and other bytes.
             ctx.unfetched = Some(above);
             ctx.exchange.response_edits.clear();
-            return Err(Box::new(reply));
+            return Err(reply);
         }
     }
     Ok(())

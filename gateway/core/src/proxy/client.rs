@@ -64,6 +64,12 @@ pub(super) fn connection(session: &ServerSession) -> Option<&Connection> {
     session.stream()?.as_any().downcast_ref()
 }
 
+/// Whether the connection to the client is to end with the response: the end of the gateway may have begun since the
+/// request came.
+pub(super) fn is_parting(session: &ServerSession) -> bool {
+    connection(session).is_some_and(Connection::is_parting)
+}
+
 /// The last address that no trusted proxy has: the one before it only claims to be somebody.
 fn forwarded_for(headers: &HeaderMap, trusted: &Networks) -> Option<IpAddr> {
     let mut client = None;

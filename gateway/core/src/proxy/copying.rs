@@ -16,6 +16,7 @@ use super::{
 use crate::{
     config::HostPolicy,
     snapshot::Target,
+    telemetry::meter::Event,
     upstream::{Admitted, Cluster, Lease, Picked, Want, clock},
 };
 
@@ -162,7 +163,11 @@ impl Errand {
             .is_some_and(|at| cluster.unreachable(self.lease.endpoint(), at));
         if lost.is_failure() && !elsewhere {
             self.admitted.went(false);
-            cluster.failed(&self.lease, self.began, lost);
+            let event = match unconnected {
+                true => Event::Unconnected,
+                false => Event::Broken,
+            };
+            cluster.lost(&self.lease, self.began, event, lost);
         }
     }
 }

@@ -1,6 +1,7 @@
 //! What is kept for one request.
 
 use std::{
+    mem,
     net::{Ipv4Addr, SocketAddr},
     sync::Arc,
     time::Duration,
@@ -15,6 +16,7 @@ use super::{
     chain::PassedBy,
     grpc_web, mirror,
     pacing::Pacing,
+    trail::Trail,
 };
 use crate::cache::policy::request::Credentials;
 use crate::snapshot::{Pinned, Route};
@@ -24,6 +26,8 @@ pub(crate) struct Ctx {
     /// The configuration that the request began with.
     pub(super) gateway: Pinned,
     pub(super) route: Arc<Route>,
+    /// Whether the request is counted among those of its route that are under way.
+    under_way: bool,
     pub(super) exchange: Exchange,
     /// Whether the peer is a proxy that we trust.
     pub(super) trusted: bool,
@@ -58,6 +62,8 @@ pub(crate) struct Ctx {
     pub(super) copy_wanted: Option<bool>,
     /// How many interim responses have come.
     pub(super) announcements: u16,
+    /// From the arrival of the head to when the filters were done with it.
+    pub(super) filtered: Option<Duration>,
     /// From the arrival of the head to that of the endpoint's answer.
     pub(super) answered: Option<Duration>,
     /// What the client has sent that tells who it is, on routes with a cache.
@@ -72,6 +78,8 @@ pub(crate) struct Ctx {
     pub(super) pacing: Option<Pacing>,
     /// What the client is told when a hook ends the request by an error.
     pub(super) verdict: Option<Reply>,
+    /// What is noted of the request, if it is to be explained.
+    pub(super) trail: Option<Box<Trail>>,
 }
 
 impl Ctx {
@@ -81,6 +89,7 @@ impl Ctx {
         Self {
             route: Arc::clone(&gateway.fallback),
             gateway,
+            under_way: false,
             exchange: Exchange::new(nobody),
             trusted: false,
             listener: Arc::default(),
@@ -99,6 +108,7 @@ impl Ctx {
             copy: None,
             copy_wanted: None,
             announcements: 0,
+            filtered: None,
             answered: None,
             credentials: Credentials::default(),
             caching: None,
@@ -106,7 +116,32 @@ impl Ctx {
             lent: None,
             pacing: None,
             verdict: None,
+            trail: None,
         }
+    }
+
+    /// Counts the request among those of its route that are under way.
+    pub(super) fn begin(&mut self) {
+        self.route.meter.begun();
+        self.under_way = true;
+    }
+
+    /// Makes the request one of another route.
+    pub(super) fn turn_to(&mut self, route: &Arc<Route>) {
+        if self.under_way {
+            route.meter.begun();
+            self.route.meter.ended();
+        }
+        self.route = Arc::clone(route);
+    }
+
+    /// The request is under way no more. Whether it was, and is not one that was begun beside another.
+    pub(super) fn end(&mut self) -> bool {
+        let ends = mem::take(&mut self.under_way);
+        if ends {
+            self.route.meter.ended();
+        }
+        ends
     }
 
     /// Ends the request with this reply instead of what is under way. The error takes it out of
@@ -115,5 +150,12 @@ impl Ctx {
         let status = reply.status().as_u16();
         self.verdict = Some(reply);
         pingora::Error::new_in(pingora::ErrorType::HTTPStatus(status))
+    }
+}
+
+/// However it has ended: a hook may have panicked.
+impl Drop for Ctx {
+    fn drop(&mut self) {
+        self.end();
     }
 }

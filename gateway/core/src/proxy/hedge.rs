@@ -11,7 +11,11 @@
 mod handover;
 mod race;
 
-use std::{os::fd::RawFd, sync::Arc, time::Duration};
+use std::{
+    os::fd::RawFd,
+    sync::Arc,
+    time::{Duration, Instant},
+};
 
 use edgeway_sdk::Reply;
 use http::header::{HOST, UPGRADE};
@@ -27,7 +31,7 @@ use self::{
     race::{Order, Race, Second},
 };
 use super::{attempt, ctx::Ctx, introduce};
-use crate::upstream::Cluster;
+use crate::{telemetry::meter::Event, upstream::Cluster};
 
 /// What a request has to do with hedging.
 #[derive(Debug, Default)]
@@ -146,10 +150,10 @@ pub(super) async fn take_over(
     let Some(mut race) = tries.hedging.race.take() else {
         return Ok(None);
     };
-    let Some(number) = race.asked() else {
+    let Some((number, since)) = race.asked() else {
         return Ok(None);
     };
-    tries.hedged(number);
+    tries.hedged(number, since);
     let second = tokio::select! {
         biased;
         second = race.second() => second,
@@ -182,16 +186,19 @@ impl attempt::Tries {
         let Some(race) = self.hedging.race.take_if(|race| race.win()) else {
             return self.hedging.race.is_none();
         };
-        if let Some(number) = race.asked() {
-            self.hedged(number);
+        if let Some((number, since)) = race.asked() {
+            self.hedged(number, since);
+            self.history.last_is_given_up();
         }
         true
     }
 
     /// Counts the second endpoint among those that were tried. It is the only one of its kind.
-    fn hedged(&mut self, number: u16) {
+    fn hedged(&mut self, number: u16, since: Instant) {
         self.hedging.after = None;
         self.count += 1;
+        self.cluster.meter().event(Event::Hedged);
+        self.history.hedged(number, since);
         if !self.tried.contains(&number) {
             self.tried.push(number);
         }
@@ -201,11 +208,14 @@ impl attempt::Tries {
     fn go_on_with(&mut self, second: Second) -> Option<Box<HttpPeer>> {
         let (hedge, begun) = (second.hedge, second.begun);
         let (lease, began) = hedge.into_try()?;
+        self.cluster.meter().event(Event::HedgeWon);
         let first = self.lease.replace(lease);
         if let Some(first) = first.filter(|_| !self.answered) {
             self.cluster.given_up(&first, self.began);
         }
         self.began = began;
+        self.chosen = Instant::now();
+        self.history.goes_on_with_last(self.chosen);
         self.forget_answer();
         let (mut peer, taken) = handover::hand_over(begun);
         attempt::limit(&mut peer, self, false);

@@ -22,8 +22,8 @@ pub(super) fn judge(session: &Session, ctx: &mut Ctx, verdict: Option<Reply>) ->
 /// route: it does not matter who may pass when nobody may.
 fn close(session: &Session, ctx: &mut Ctx) -> Option<Reply> {
     let reply = closed(session, ctx)?;
-    let closing = ctx.route.closing.as_ref()?;
-    ctx.route = Arc::clone(&closing.to);
+    let to = Arc::clone(&ctx.route.closing.as_ref()?.to);
+    ctx.turn_to(&to);
     Some(reply)
 }
 

@@ -15,7 +15,7 @@
 //! * [`reply`]: responses of our own; [`grpc_web`]: all of it for calls of pages.
 //! * [`body`]: edits of bodies; [`pacing`]: how fast they go; [`upload`]: those that outlive their answers.
 //! * [`mirror`]: copies of requests; [`copying`]: when one is made.
-//! * [`record`]: the end.
+//! * [`record`]: the end. [`trail`]: what is noted of a request that is to be explained.
 
 mod answer;
 mod arrive;
@@ -42,6 +42,7 @@ mod record;
 mod reply;
 mod send;
 mod session;
+mod trail;
 mod upload;
 mod watchdog;
 
@@ -121,6 +122,7 @@ impl ProxyHttp for Proxy {
             return Ok(false);
         }
         let verdict = arrive::route(session, ctx, &self.via, self.pressure.level());
+        ctx.begin();
         if let Some(reply) = arrive::challenge(session, ctx, &self.answers) {
             reply::send(session, ctx, reply).await?;
             return Ok(true);
@@ -223,13 +225,13 @@ impl ProxyHttp for Proxy {
     async fn connected_to_upstream(
         &self,
         session: &mut Session,
-        _reused: bool,
+        reused: bool,
         _peer: &HttpPeer,
         descriptor: RawFd,
         _digest: Option<&Digest>,
         ctx: &mut Self::CTX,
     ) -> Result<()> {
-        attempt::connected(session, descriptor, ctx);
+        attempt::connected(session, reused, descriptor, ctx);
         Ok(())
     }
 
@@ -244,6 +246,10 @@ impl ProxyHttp for Proxy {
             return Ok(());
         }
         chain::attempt(request, ctx)?;
+        trail::sent(request, ctx);
+        if trail::is_rehearsal(ctx) {
+            return Ok(());
+        }
         copying::begin(session, request, ctx, &self.mirrors);
         hedge::begin(session, request, ctx, &self.hedges);
         Ok(())
@@ -376,7 +382,9 @@ impl ProxyHttp for Proxy {
             tries.release();
         }
         body::end_edits(session, ctx);
-        record::write(session, error, ctx);
+        if !trail::end(session, error, ctx) {
+            record::write(session, error, ctx);
+        }
     }
 
     /// Failures are told once, in the record; endpoints that fail are told when they are left out.

@@ -21,7 +21,7 @@ use pingora_proxy::{FailToProxy, Session};
 pub(super) use self::problem::wants_page;
 use super::{
     body::{self, Pieces},
-    cache, chain,
+    cache, chain, client,
     ctx::Ctx,
     grpc_web::Call,
     pacing::{self, Pacing},
@@ -236,7 +236,7 @@ pub(super) fn settle(session: &mut Session) {
     // Otherwise Pingora would close every connection with an unread body, however little it is.
     let drains = worth_draining(session);
     session.set_close_on_response_before_downstream_finish(!drains);
-    if !drains || session.is_process_shutting_down() {
+    if !drains || client::is_parting(session) {
         session.set_keepalive(None);
     }
 }

@@ -59,6 +59,10 @@ impl Match {
         &self.hosts
     }
 
+    pub(super) fn asked(&self) -> &[Predicate] {
+        &self.predicates
+    }
+
     pub(super) fn allowed(&self) -> &[Method] {
         &self.methods
     }

@@ -35,6 +35,7 @@
 
 mod host;
 mod matching;
+mod near;
 mod path;
 mod pattern;
 mod predicate;
@@ -49,6 +50,7 @@ use std::fmt;
 
 pub use host::{Host, HostError, HostName, HostPattern};
 pub use matching::{Match, method};
+pub use near::Miss;
 pub use path::{Normalised, PathError, normalise};
 pub use pattern::{Case, Expression, PathPattern, PathText, Rank};
 pub use predicate::{Predicate, Subject, Test};

@@ -124,6 +124,23 @@ impl Predicate {
         }
     }
 
+    /// The values of what it looks at, as far as they are text.
+    pub(super) fn values(&self, request: &RouteRequest<'_>) -> Vec<String> {
+        let text = |value: Cow<'_, [u8]>| String::from_utf8_lossy(&value).into_owned();
+        match &self.subject {
+            Subject::Header(name) => {
+                let values = request.headers.get_all(name).iter();
+                values.map(|value| text(value.as_bytes().into())).collect()
+            }
+            Subject::Query(name) => query_values(request.query.unwrap_or_default(), name)
+                .map(text)
+                .collect(),
+            Subject::Cookie(name) => cookie_values(request, name).map(text).collect(),
+            Subject::Scheme => vec![request.scheme.to_owned()],
+            Subject::Listener => vec![request.listener.to_owned()],
+        }
+    }
+
     /// Whether every request that satisfies this predicate surely satisfies the other.
     pub(super) fn implies(&self, other: &Self) -> bool {
         if self.subject != other.subject {

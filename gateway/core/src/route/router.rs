@@ -14,7 +14,7 @@ use super::{
 /// All routes of a configuration, each with a value.
 #[derive(Debug)]
 pub struct Router<T> {
-    routes: Vec<(Match, T)>,
+    pub(super) routes: Vec<(Match, T)>,
     exact: AHashMap<Box<str>, Table>,
     wildcards: AHashMap<Box<str>, Table>,
     any: Table,

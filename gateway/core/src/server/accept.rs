@@ -21,7 +21,10 @@ use super::{
     tcp,
     transport::Socket,
 };
-use crate::config::SocketOptions;
+use crate::{
+    config::SocketOptions,
+    telemetry::meter::{Connections, Limit, Spoken},
+};
 
 /// How long accepting pauses when the process has no descriptor left.
 const EXHAUSTED: Duration = Duration::from_millis(100);
@@ -41,8 +44,9 @@ pub(super) fn listen(
     let mut loops = Vec::new();
     for socket in opened.bound.sockets {
         let address = socket.address();
-        match Listening::new(socket) {
+        match Listening::new(socket).map(Arc::new) {
             Ok(socket) => {
+                opened.listener.listens_at(&socket);
                 info!("listening: listener={name} address={address}");
                 let accepting = Accepting {
                     name: Arc::clone(&name),
@@ -70,7 +74,7 @@ struct Accepting {
 impl Accepting {
     /// Accepts connections until the listener is closed or the gateway drains, and then those that the kernel has
     /// accepted already.
-    async fn run(mut self, socket: Listening, mut options: watch::Receiver<SocketOptions>) {
+    async fn run(mut self, socket: Arc<Listening>, mut options: watch::Receiver<SocketOptions>) {
         let drain = self.shared.drain.clone();
         let mut current = *options.borrow_and_update();
         loop {
@@ -117,14 +121,16 @@ impl Accepting {
 
     /// Has a connection served, if there is room for it.
     fn take(&mut self, socket: Socket, peer: Peer) {
-        if self.shared.pressure.level() == Level::Short {
-            return;
-        }
         let settings = self.listener.settings();
+        settings.meter.accepted();
+        if self.shared.pressure.level() == Level::Short {
+            return settings.meter.refused(Limit::Memory);
+        }
         let admission = match self.shared.admit(&self.listener, &settings, &peer) {
             Ok(admission) => admission,
             Err(full) => {
                 let limit = full.as_str();
+                settings.meter.refused(full.limit());
                 return match peer {
                     Some(peer) => self.tell(format_args!(
                         "connections are refused: limit={limit} peer={}",
@@ -162,19 +168,38 @@ async fn serve(socket: Socket, peer: Peer, settings: Arc<Settings>, shared: &Sha
     };
     match entered {
         Some(Speaking::Http1(connection)) => {
+            let _open = Open::new(&settings, Spoken::Http1);
             drop(settings);
             http1::serve(connection, shared).await;
         }
         Some(Speaking::Http2(connection)) => {
+            let _open = Open::new(&settings, Spoken::Http2);
             Box::pin(http2::serve(*connection, &settings, shared)).await;
         }
         Some(Speaking::Anything(client)) => {
+            let _open = Open::new(&settings, Spoken::Tcp);
             // It may last for days, and the settings may be replaced often.
             drop(settings);
             let first = shared.first_patience();
             Box::pin(tcp::serve(client, &shared.connector, first)).await;
         }
         None => {}
+    }
+}
+
+/// Counts a connection as open.
+struct Open(Arc<Connections>, Spoken);
+
+impl Open {
+    fn new(settings: &Settings, spoken: Spoken) -> Self {
+        settings.meter.begun(spoken);
+        Self(Arc::clone(&settings.meter), spoken)
+    }
+}
+
+impl Drop for Open {
+    fn drop(&mut self) {
+        self.0.ended(self.1);
     }
 }
 

@@ -1,29 +1,10 @@
 //! The admin listener: what the running gateway is doing, and how to change it.
 //!
-//! `admin: { bind: 127.0.0.1:9901, token: env:EDGEWAY_ADMIN_TOKEN }` opens it. Every call works on the
+//! `admin: { bind: 127.0.0.1:9901, token: env:EDGEWAY_ADMIN_TOKEN }` opens it, or `bind: unix:/path`. Under systemd
+//! it is there without being asked for, as a socket in the folder of the gateway. Every call works on the
 //! configuration in force, in the thread beside the requests, and is answered with JSON.
 //!
-//! | call | what it does |
-//! |---|---|
-//! | `GET /` | lists the calls |
-//! | `GET /healthz` | 200 while the gateway serves, 503 when it is stopping |
-//! | `GET /listeners` | `{ listeners: [...] }`: `name`, `bind`, `connections`, `certificates` (`names`, `expires_in_s`) |
-//! | `GET /filters` | `{ filters: [...] }`: what each has refused, by its rules, and the last refusals |
-//! | `GET /maintenance` | `{ all, routes: [...] }`: what is closed, everything and those routes of which something is said |
-//! | `PUT /maintenance` | closes or opens everything: `{ "on": true, "allow": ["10.0.0.0/8"], "retry_after": "10m" }` |
-//! | `DELETE /maintenance` | forgets that: 204 |
-//! | `GET`, `PUT`, `DELETE /maintenance/{route}` | the same for one route |
-//! | `GET /metrics` | the same counts as Prometheus reads them |
-//! | `GET /upstreams` | `{ upstreams: [...] }`, each as below |
-//! | `GET /upstreams/{upstream}` | `name`, `balance`, `breaker`, `queue`, `source`, `changed`, `removed`, `endpoints` |
-//! | `POST /upstreams/{upstream}/endpoints` | adds an endpoint as the YAML has it: 201, or 409 if it is there |
-//! | `PATCH /upstreams/{upstream}/endpoints/{endpoint}` | changes `weight`, `max_connections` (0: that of the upstream), `state` (`up`, `drain`, `maintenance`) |
-//! | `DELETE /upstreams/{upstream}/endpoints/{endpoint}` | removes it: 204; its requests under way end normally |
-//! | `DELETE /upstreams/{upstream}/changes` | forgets what was added, changed and removed here: 204 |
-//! | `GET /caches` | `{ caches: [...] }`, each as below, those that a route uses |
-//! | `GET /caches/{cache}` | `name`, `objects`, `bytes`, `limit`, `evictions`, `expirations`, `requests` |
-//! | `POST /caches/{cache}/purge` | purges what the body says: `{ purged: 3 }` objects, each variant being one |
-//! | `POST /purge` | the same in all caches: `{ purged: 4, caches: { default: 3, pages: 1 } }` |
+//! The calls are told by `GET /`, and described for programs by `GET /openapi.json`.
 //!
 //! Names are percent-encoded in the path: `10.0.0.7%3A80`, `unix%3A%2Frun%2Fapp.sock`. (`:` may stand
 //! for itself.)
@@ -73,25 +54,45 @@
 //!
 //! Errors are `application/problem+json` with a `detail` for the operator. Who may call: [`guard`].
 //!
-//! * [`calls`]: the calls; [`call`]: what one says; [`problem`]: what it is told.
-//! * [`doors`]: the call about listeners. [`maintenance`]: those about maintenance. [`filters`]: those about filters; [`metrics`]: their text. [`caches`]: the calls about caches; [`wish`]: what is to be purged.
+//! * [`calls`]: the calls; [`described`]: what is told of them; [`call`]: what one says; [`problem`]: what it is told;
+//!   [`events`]: answers that go on.
+//! * [`doors`]: the call about listeners. [`upstreams`]: those about upstreams. [`maintenance`]: those about maintenance. [`filters`]: those about filters; [`metrics`]: their text. [`caches`]: the calls about caches; [`wish`]: what is to be purged.
+//! * [`live`]: what is going on, each second, and the page that browsers get at `/`.
+//! * [`explanations`]: what became of requests that were to be explained.
 //! * [`guard`]: who may call.
 //! * [`mod@write`], [`edit`]: the file of endpoints.
 
 mod caches;
 mod call;
 mod calls;
+mod certificates;
+mod config;
+mod described;
 mod doors;
 mod edit;
+mod events;
+mod explanations;
 mod filters;
 mod guard;
+mod limits;
+mod live;
+mod logs;
 mod maintenance;
 mod metrics;
+mod openapi;
 mod problem;
+mod routes;
+mod status;
+mod tail;
+mod upgrade;
+mod upstreams;
 mod wish;
 mod write;
 
-use std::{net::SocketAddr, sync::Arc, time::Duration};
+use std::{
+    sync::{Arc, Mutex, MutexGuard, PoisonError},
+    time::Duration,
+};
 
 use axum::{
     Extension, Router,
@@ -99,7 +100,6 @@ use axum::{
     middleware::{self, Next},
     response::{IntoResponse, Response},
 };
-use edgeway_sdk::Secret;
 use http::{
     HeaderValue,
     header::{CACHE_CONTROL, X_CONTENT_TYPE_OPTIONS},
@@ -110,24 +110,26 @@ use hyper_util::{
     service::TowerToHyperService,
 };
 use log::{error, info, warn};
-use pingora::server::ShutdownWatch;
 use tokio::{
-    net::{TcpListener, TcpStream},
-    sync::Semaphore,
+    select,
+    sync::{Semaphore, watch},
     task::JoinHandle,
-    time::{sleep, timeout},
+    time::sleep,
 };
 
-use self::{call::Caller, guard::Guard};
-use super::listeners::Listeners;
-use crate::snapshot::Live;
-
-/// A listener that does not answer yet.
-pub(super) struct Admin {
-    socket: std::net::TcpListener,
-    token: Option<Secret>,
-    stopping: ShutdownWatch,
-}
+pub(super) use self::calls::Parts;
+pub(crate) use self::openapi::of_all as described_calls;
+use self::{
+    call::Caller,
+    events::{Places, Stay},
+    guard::Guard,
+};
+use super::{
+    listen::{Listening, Socket},
+    listeners::Listeners,
+    transport,
+};
+use crate::snapshot;
 
 /// How many callers there may be at a time; the others wait.
 const CALLERS: usize = 64;
@@ -135,8 +137,8 @@ const CALLERS: usize = 64;
 /// How long a caller may take for the head of its request.
 const HEAD: Duration = Duration::from_secs(10);
 
-/// How long a call may take as a whole. Each has a connection of its own.
-const CALL: Duration = Duration::from_secs(60);
+/// How long a call may take as a whole. Each has a connection of its own; an upgrade may take a minute.
+const CALL: Duration = Duration::from_secs(75);
 
 /// How large the head of a request may be, in bytes.
 const LONGEST_HEAD: usize = 16 << 10;
@@ -144,39 +146,170 @@ const LONGEST_HEAD: usize = 16 << 10;
 /// How long accepting pauses when the process has no descriptor left.
 const EXHAUSTED: Duration = Duration::from_millis(100);
 
+/// What a configuration says of the listener, with its socket. Nobody is answered yet.
+#[derive(Debug, Default)]
+pub(super) struct Opened {
+    wanted: Option<snapshot::Admin>,
+    socket: Option<Socket>,
+}
+
+/// Opens what is wanted. It waits for nothing but the file system.
+///
+/// # Errors
+///
+/// A sentence for the operator.
+pub(super) fn open(
+    wanted: Option<&snapshot::Admin>,
+    listeners: &Listeners,
+) -> Result<Opened, String> {
+    let socket = wanted.map(|wanted| listeners.bind_admin(wanted));
+    Ok(Opened {
+        wanted: wanted.cloned(),
+        socket: socket.transpose()?,
+    })
+}
+
+/// What a new configuration comes to.
+#[derive(Debug)]
+pub(super) enum Prepared {
+    /// The address stays. So does the rest, or the token is another one.
+    Kept(Option<snapshot::Admin>),
+    Other(Opened),
+}
+
+/// The admin listener, if there is one.
+///
+/// It has to run on one thread with reload: between looking up an upstream and changing it no other
+/// configuration may take its place.
+pub(super) struct Admin {
+    calls: Router,
+    open: Vec<&'static str>,
+    listeners: Arc<Listeners>,
+    places: Places,
+    running: Mutex<Running>,
+}
+
+/// What is served, and what the configuration says of it.
+#[derive(Default)]
+struct Running {
+    wanted: Option<snapshot::Admin>,
+    serving: Option<Serving>,
+}
+
+/// Calls are answered until this is dropped. Those that are running go on, but nobody watches any more.
+struct Serving {
+    listening: Arc<Listening>,
+    address: String,
+    accepting: JoinHandle<()>,
+    _open: watch::Sender<()>,
+}
+
+impl Drop for Serving {
+    fn drop(&mut self) {
+        self.accepting.abort();
+    }
+}
+
 impl Admin {
-    /// `stopping` becomes true when the gateway does not serve any more.
-    pub(super) fn new(
-        socket: std::net::TcpListener,
-        token: Option<Secret>,
-        stopping: ShutdownWatch,
-    ) -> Self {
-        Self {
-            socket,
-            token,
-            stopping,
+    /// Answers calls from now on, if it is wanted. To be called within a runtime.
+    pub(super) fn start(parts: Parts, opened: Opened) -> Self {
+        let listeners = Arc::clone(&parts.listeners);
+        let (calls, open) = calls::calls(parts);
+        let admin = Self {
+            calls,
+            open,
+            listeners,
+            places: Places::default(),
+            running: Mutex::default(),
+        };
+        admin.apply(Prepared::Other(opened));
+        admin
+    }
+
+    /// Opens what a new configuration wants, if it is not there. Nothing changes yet: to be called where blocking
+    /// is allowed.
+    ///
+    /// # Errors
+    ///
+    /// A sentence for the operator.
+    pub(super) fn prepare(&self, wanted: Option<&snapshot::Admin>) -> Result<Prepared, String> {
+        let bind = wanted.map(|wanted| &wanted.bind);
+        let same = self.lock().wanted.as_ref().map(|now| &now.bind) == bind;
+        if same {
+            return Ok(Prepared::Kept(wanted.cloned()));
+        }
+        open(wanted, &self.listeners).map(Prepared::Other)
+    }
+
+    /// Has calls answered as prepared. The old listener closes after the new one has opened.
+    pub(super) fn apply(&self, prepared: Prepared) {
+        let mut running = self.lock();
+        match prepared {
+            Prepared::Kept(wanted) if running.wanted == wanted => {}
+            Prepared::Kept(wanted) => {
+                let before = running.serving.take();
+                let listening = before
+                    .as_ref()
+                    .map(|serving| Arc::clone(&serving.listening));
+                let address = before.map(|serving| serving.address.clone());
+                let token = wanted.as_ref();
+                let serving = listening.zip(address).zip(token);
+                running.serving = serving.map(|((listening, address), wanted)| {
+                    info!("the token of the admin listener has changed");
+                    self.serve(listening, address, wanted)
+                });
+                running.wanted = wanted;
+            }
+            Prepared::Other(opened) => {
+                let serving = opened.socket.zip(opened.wanted.as_ref());
+                let serving = serving.and_then(|(socket, wanted)| self.listen(socket, wanted));
+                if let Some(before) = std::mem::replace(&mut running.serving, serving) {
+                    let address = &before.address;
+                    info!("no longer listening: listener=admin address={address}");
+                }
+                running.wanted = opened.wanted;
+            }
         }
     }
 
-    /// Answers calls until what is returned is aborted.
-    ///
-    /// It has to run on one thread with reload: between looking up an upstream and changing it no other
-    /// configuration may take its place.
-    pub(super) fn start(self, live: Live, listeners: Arc<Listeners>) -> Option<JoinHandle<()>> {
-        let listening = TcpListener::from_std(self.socket)
-            .and_then(|listener| Ok((listener.local_addr()?, listener)));
-        let (address, listener) = match listening {
-            Ok(listening) => listening,
-            Err(error) => {
-                error!("listener failed: listener=admin reason={error}");
-                return None;
-            }
-        };
-        let guard = Arc::new(Guard::new(self.token.as_ref(), address));
-        let calls = calls::calls(live, listeners, self.stopping)
-            .layer(middleware::from_fn_with_state(guard, admitted));
+    /// Answers nobody any more.
+    pub(super) fn stop(&self) {
+        *self.lock() = Running::default();
+    }
+
+    fn listen(&self, socket: Socket, wanted: &snapshot::Admin) -> Option<Serving> {
+        let address = socket.address();
+        let listening = Listening::new(socket).inspect_err(|error| {
+            error!("listener failed: listener=admin reason={error}");
+        });
+        let listening = Arc::new(listening.ok()?);
+        self.listeners.offer_admin(&wanted.bind, &listening);
         info!("listening: listener=admin address={address}");
-        Some(tokio::spawn(accept(listener, calls)))
+        Some(self.serve(listening, address, wanted))
+    }
+
+    fn serve(
+        &self,
+        listening: Arc<Listening>,
+        address: String,
+        wanted: &snapshot::Admin,
+    ) -> Serving {
+        let guard = Arc::new(Guard::new(wanted, self.open.clone()));
+        let calls = self.calls.clone();
+        let calls = calls.layer(middleware::from_fn_with_state(guard, admitted));
+        let (open, closing) = watch::channel(());
+        let accepting = accept(Arc::clone(&listening), calls, self.places.clone(), closing);
+        Serving {
+            listening,
+            address,
+            accepting: tokio::spawn(accepting),
+            _open: open,
+        }
+    }
+
+    /// What is locked is consistent whenever a panic could leave it.
+    fn lock(&self) -> MutexGuard<'_, Running> {
+        self.running.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
@@ -192,19 +325,22 @@ async fn admitted(State(guard): State<Arc<Guard>>, request: Request, next: Next)
     response
 }
 
-async fn accept(listener: TcpListener, calls: Router) {
-    let places = Arc::new(Semaphore::new(CALLERS));
+async fn accept(
+    listening: Arc<Listening>,
+    calls: Router,
+    places: Places,
+    open: watch::Receiver<()>,
+) {
+    let room = Arc::new(Semaphore::new(CALLERS));
     let mut told = false;
     loop {
-        let place = Arc::clone(&places).acquire_owned().await;
-        match listener.accept().await {
-            Ok((tcp, caller)) => {
+        let place = Arc::clone(&room).acquire_owned().await;
+        match listening.accept().await {
+            Ok((socket, peer)) => {
                 told = false;
-                let calls = calls.clone();
-                tokio::spawn(async move {
-                    serve(tcp, caller, calls).await;
-                    drop(place);
-                });
+                let caller = Caller::of(&socket, peer);
+                let stay = Stay::new(places.clone(), open.clone(), place.ok());
+                tokio::spawn(serve(socket, caller, calls.clone(), stay));
             }
             Err(error) => {
                 if !told {
@@ -217,15 +353,20 @@ async fn accept(listener: TcpListener, calls: Router) {
     }
 }
 
-/// Serves one call. However slow its caller is, it ends.
-async fn serve(tcp: TcpStream, caller: SocketAddr, calls: Router) {
-    let calls = calls.layer(Extension(Caller(caller)));
+/// Serves one call. However slow its caller is, it ends, unless it watches.
+async fn serve(socket: transport::Socket, caller: Caller, calls: Router, stay: Stay) {
+    let calls = calls
+        .layer(Extension(caller))
+        .layer(Extension(stay.clone()));
     let connection = http1::Builder::new()
         .timer(TokioTimer::new())
         .header_read_timeout(HEAD)
         .max_buf_size(LONGEST_HEAD)
         .keep_alive(false)
-        .serve_connection(TokioIo::new(tcp), TowerToHyperService::new(calls));
+        .serve_connection(TokioIo::new(socket), TowerToHyperService::new(calls));
     // A caller that has left, or sends what is no HTTP, is its own business.
-    drop(timeout(CALL, connection).await);
+    select! {
+        _ = connection => {}
+        () = stay.over(CALL) => {}
+    }
 }

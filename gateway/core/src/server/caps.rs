@@ -11,6 +11,8 @@ use std::{
 
 use ahash::RandomState;
 
+use crate::telemetry::meter::Limit;
+
 /// The connections that there are.
 pub(super) struct Caps {
     open: AtomicUsize,
@@ -45,6 +47,15 @@ pub(super) enum Full {
 }
 
 impl Full {
+    /// As it is counted.
+    pub(super) fn limit(self) -> Limit {
+        match self {
+            Self::Gateway => Limit::Gateway,
+            Self::Listener => Limit::Listener,
+            Self::Client => Limit::Client,
+        }
+    }
+
     pub(super) fn as_str(self) -> &'static str {
         match self {
             Self::Gateway => "connections.max",

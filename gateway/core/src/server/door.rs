@@ -23,7 +23,10 @@ use super::{
     tls::{Protocol, Secured, Terminator},
     transport::{Counted, Socket, Transport},
 };
-use crate::snapshot::TcpSpec;
+use crate::{
+    snapshot::TcpSpec,
+    telemetry::meter::{Connections, Unsecured},
+};
 
 /// The first byte of every handshake (RFC 8446, 5.1).
 const HANDSHAKE: u8 = 22;
@@ -70,7 +73,7 @@ pub(super) async fn enter(
         let connection = ends.connection(Transport::Plain(socket), entrance);
         return speaking(connection, settings, shared).await;
     };
-    let (stream, secured) = Box::pin(secure(socket, &ends, terminator)).await?;
+    let (stream, secured) = Box::pin(secure(socket, &ends, terminator, &settings.meter)).await?;
     let transport = Transport::Tls(stream);
     if let Some(tcp) = tcp {
         return Some(ends.client(transport, tcp, settings));
@@ -79,6 +82,7 @@ pub(super) async fn enter(
         listener: settings.spec.name.as_str().into(),
         tls: Some(secured.tls),
         hsts: terminator.hsts().cloned(),
+        rehearsal: None,
     };
     let connection = ends.connection(transport, entrance.digest());
     match secured.protocol {
@@ -135,14 +139,20 @@ async fn secure(
     socket: Socket,
     ends: &Ends,
     terminator: &Terminator,
+    meter: &Connections,
 ) -> Option<(Box<TlsStream<Counted>>, Secured)> {
     if socket.look().is_ok_and(|first| first != Some(HANDSHAKE)) {
+        meter.unsecured(Unsecured::Plain);
         refuse_plain(socket, ends).await;
         return None;
     }
     match terminator.accept(Counted::from(socket)).await {
-        Ok((stream, secured)) => Some((Box::new(stream), secured)),
+        Ok((stream, secured)) => {
+            meter.secured(secured.tls.version, secured.tls.resumed);
+            Some((Box::new(stream), secured))
+        }
         Err(error) => {
+            meter.unsecured(Unsecured::by(&error));
             debug!("no TLS: peer={} reason={error}", ends.peer);
             None
         }

@@ -13,7 +13,12 @@ use pingora::{
     services::Service,
 };
 use pingora_proxy::{HttpProxy, http_proxy};
-use tokio::{select, sync::mpsc, task::JoinSet};
+use tokio::{
+    runtime::Handle,
+    select,
+    sync::mpsc,
+    task::{JoinSet, spawn_blocking},
+};
 
 use super::{
     accept::{Peer, listen},
@@ -24,6 +29,7 @@ use super::{
     listeners::{Listener, Opened, Settings},
     parking::Lot,
     pressure::Pressure,
+    ready::Ready,
     stream::Manners,
     tcp::Connector,
 };
@@ -44,6 +50,8 @@ pub(super) struct Edge {
     /// Connections that there are descriptors for.
     affordable: usize,
     answers: Answers,
+    /// Until the listeners serve.
+    ready: Option<Ready>,
 }
 
 pub(super) type App = Arc<HttpProxy<Proxy>>;
@@ -133,6 +141,7 @@ impl Edge {
         drain: Drain,
         affordable: usize,
         answers: Answers,
+        ready: Ready,
     ) -> Self {
         Self {
             opened,
@@ -141,6 +150,7 @@ impl Edge {
             drain,
             affordable,
             answers,
+            ready: Some(ready),
         }
     }
 
@@ -160,7 +170,7 @@ impl Edge {
             live: self.live.clone(),
             app,
             drain: self.drain.clone(),
-            shutdown: self.drain.watch(),
+            shutdown: self.drain.parting(),
             connector: Connector::new(ConnectorOptions::from_server_conf(&self.conf)),
             lot: Lot::new(self.conf.threads),
             pressure,
@@ -181,6 +191,15 @@ impl Service for Edge {
         let shared = Arc::new(self.shared());
         let tending = tokio::spawn(tend(Arc::clone(&shared)));
         let mut loops = JoinSet::new();
+        while let Ok(opened) = self.opened.try_recv() {
+            for accepting in listen(opened, &shared) {
+                loops.spawn(accepting);
+            }
+        }
+        if let Some(ready) = self.ready.take() {
+            ready.watchdog.watch("edge", Handle::current());
+            drop(spawn_blocking(move || ready.tell()));
+        }
         loop {
             let opened = select! {
                 opened = self.opened.recv() => opened,
@@ -193,10 +212,10 @@ impl Service for Edge {
             }
         }
         while loops.join_next().await.is_some() {}
-        // Connections that wait for their next request wait no longer.
-        shared.lot.close();
-        shared.app.http_cleanup().await;
+        // Requests that are on their way to connections that wait for them have time to arrive.
+        shared.lot.wind_up(self.drain.grace());
         self.drain.closed().await;
+        shared.app.http_cleanup().await;
         tending.abort();
     }
 

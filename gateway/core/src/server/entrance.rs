@@ -7,6 +7,8 @@ use http::HeaderValue;
 use pingora::{http::ResponseHeader, protocols::raw_connect::ProxyDigest};
 use pingora_proxy::Session;
 
+use crate::explain::rehearsal::Rehearsal;
+
 /// What holds for all requests of a connection. Listeners without TLS have one for all of theirs.
 #[derive(Debug)]
 pub(crate) struct Entrance {
@@ -16,6 +18,8 @@ pub(crate) struct Entrance {
     pub(crate) tls: Option<Arc<Tls>>,
     /// The `Strict-Transport-Security` of its responses.
     pub(crate) hsts: Option<HeaderValue>,
+    /// Nobody has made these requests.
+    pub(crate) rehearsal: Option<Arc<Rehearsal>>,
 }
 
 impl Entrance {
@@ -24,6 +28,7 @@ impl Entrance {
             listener: listener.into(),
             tls: None,
             hsts: None,
+            rehearsal: None,
         }
     }
 

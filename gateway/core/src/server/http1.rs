@@ -11,6 +11,7 @@ const FOR_EVER: Duration = Duration::from_secs(86_400);
 
 /// Serves the requests of a connection that has sent something, to its end.
 pub(super) async fn serve(mut connection: Box<Connection>, shared: &Shared) {
+    connection.part_with_all(shared.drain.parts());
     loop {
         connection.expect_request(&shared.manners());
         // In a box, which is gone while the connection waits: it is large.

@@ -1,6 +1,10 @@
 //! The listeners that there are, and how they come and go.
 
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError, atomic::AtomicUsize};
+use std::{
+    io,
+    os::fd::{AsFd, OwnedFd},
+    sync::{Arc, Mutex, MutexGuard, PoisonError, Weak, atomic::AtomicUsize},
+};
 
 use arc_swap::ArcSwap;
 use log::info;
@@ -10,17 +14,20 @@ use tokio::sync::{mpsc, watch};
 use super::{
     acme::{Acme, Answers, Certificate},
     entrance::Entrance,
-    listen::{self, Bound, Inherited},
+    listen::{self, Bound, Inherited, Label, Listening, Owner},
     tls::{Terminator, TlsSpec},
 };
 use crate::{
     config::{ListenAddress, SocketOptions},
-    snapshot::ListenerSpec,
+    snapshot::{Admin, ListenerSpec},
+    telemetry::meter::Connections,
 };
 
 /// The listeners of the running gateway. What is opened here is served by whoever has the other end.
 pub(super) struct Listeners {
-    inherited: Inherited,
+    inherited: Arc<Inherited>,
+    /// The socket of the admin listener, as long as it is open.
+    admin: Mutex<Option<(ListenAddress, Weak<Listening>)>>,
     acme: Acme,
     running: Mutex<Vec<Running>>,
     opened: mpsc::UnboundedSender<Opened>,
@@ -37,6 +44,8 @@ pub(super) struct Listener {
     settings: ArcSwap<Settings>,
     /// How many connections of it there are.
     pub(super) connections: Arc<AtomicUsize>,
+    /// Those that are open.
+    sockets: Mutex<Vec<Weak<Listening>>>,
 }
 
 /// What holds for a connection from its beginning to its end.
@@ -48,6 +57,8 @@ pub(super) struct Settings {
     certificates: Vec<Arc<Certificate>>,
     /// That of all connections without TLS.
     pub(super) entrance: Arc<ProxyDigest>,
+    /// What is counted of its connections. It outlives settings.
+    pub(super) meter: Arc<Connections>,
 }
 
 /// A listener that is to be served until it is closed.
@@ -68,10 +79,11 @@ enum Socket {
 
 impl Listeners {
     /// None so far; those to come arrive at the other end.
-    pub(super) fn new(inherited: Inherited) -> (Self, mpsc::UnboundedReceiver<Opened>) {
+    pub(super) fn new(inherited: Arc<Inherited>) -> (Self, mpsc::UnboundedReceiver<Opened>) {
         let (opened, arriving) = mpsc::unbounded_channel();
         let listeners = Self {
             inherited,
+            admin: Mutex::default(),
             acme: Acme::default(),
             running: Mutex::default(),
             opened,
@@ -102,6 +114,15 @@ impl Listeners {
         prepared.collect::<Result<_, String>>().map(Prepared)
     }
 
+    /// Opens the socket of the admin listener. Nothing is served there yet.
+    ///
+    /// # Errors
+    ///
+    /// As those of [`prepare`](Self::prepare).
+    pub(super) fn bind_admin(&self, admin: &Admin) -> Result<listen::Socket, String> {
+        listen::bind_admin(admin, &self.inherited)
+    }
+
     /// Has new connections served as prepared, and closes listeners that are not wanted any more. Their
     /// connections go on.
     pub(super) fn apply(&self, prepared: Prepared) {
@@ -127,6 +148,49 @@ impl Listeners {
             let ListenerSpec { name, bind, .. } = &settings.spec;
             info!("no longer listening: listener={name} address={bind}");
         }
+    }
+
+    /// Hands the socket of the admin listener over, too, should another process take the place of this one.
+    pub(super) fn offer_admin(&self, bind: &ListenAddress, socket: &Arc<Listening>) {
+        *lock(&self.admin) = Some((bind.clone(), Arc::downgrade(socket)));
+    }
+
+    /// All sockets that are open, for a process that takes the place of this one.
+    ///
+    /// # Errors
+    ///
+    /// There is no descriptor left.
+    pub(super) fn offers(&self) -> io::Result<Vec<(Label, OwnedFd)>> {
+        let mut offers = self.inherited.of_systemd()?;
+        let mut offer = |owner, name: &str, bind: &ListenAddress, socket: &Weak<Listening>| {
+            if let Some(socket) = socket.upgrade()
+                && let Some(label) = Label::of(owner, name, bind, &socket)
+            {
+                offers.push((label, socket.as_fd().try_clone_to_owned()?));
+            }
+            Ok::<_, io::Error>(())
+        };
+        for listener in self.running() {
+            let settings = listener.settings();
+            for socket in lock(&listener.sockets).iter() {
+                let ListenerSpec { name, bind, .. } = &settings.spec;
+                offer(Owner::Listener, name, bind, socket)?;
+            }
+        }
+        if let Some((bind, socket)) = &*lock(&self.admin) {
+            offer(Owner::Admin, "", bind, socket)?;
+        }
+        Ok(offers)
+    }
+
+    /// Another process has these sockets now: their files are not this one's any more.
+    pub(super) fn give_up(&self) {
+        self.inherited.custody().give();
+    }
+
+    /// It does not have them after all.
+    pub(super) fn take_back(&self) {
+        self.inherited.custody().take();
     }
 
     /// All that there are.
@@ -172,6 +236,7 @@ impl Listeners {
         let listener = Arc::new(Listener {
             settings: ArcSwap::new(settings),
             connections: Arc::default(),
+            sockets: Mutex::default(),
         });
         let (options, changing) = watch::channel(listener.settings().spec.socket);
         let opened = Opened {
@@ -184,10 +249,14 @@ impl Listeners {
         Running { listener, options }
     }
 
-    /// What is locked is consistent whenever a panic could leave it.
     fn lock(&self) -> MutexGuard<'_, Vec<Running>> {
-        self.running.lock().unwrap_or_else(PoisonError::into_inner)
+        lock(&self.running)
     }
+}
+
+/// What is locked is consistent whenever a panic could leave it.
+fn lock<T>(shared: &Mutex<T>) -> MutexGuard<'_, T> {
+    shared.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
 impl Running {
@@ -208,6 +277,11 @@ impl Running {
 }
 
 impl Listener {
+    /// Notes one of its sockets.
+    pub(super) fn listens_at(&self, socket: &Arc<Listening>) {
+        lock(&self.sockets).push(Arc::downgrade(socket));
+    }
+
     /// What holds for a connection that begins now.
     pub(super) fn settings(&self) -> Arc<Settings> {
         self.settings.load_full()
@@ -223,6 +297,7 @@ impl Settings {
     fn new(spec: &ListenerSpec, before: Option<&Listener>, acme: &Acme) -> Result<Self, String> {
         let make = |tls: &TlsSpec| Terminator::new(&spec.name, tls, acme.challenges().clone());
         let before = before.map(Listener::settings);
+        let meter = before.as_ref().map(|before| Arc::clone(&before.meter));
         let tls = match (&spec.tls, before) {
             (None, _) => None,
             (Some(tls), Some(before)) if before.spec.tls.as_ref() == Some(tls) => {
@@ -238,6 +313,7 @@ impl Settings {
                 .map_or_else(Vec::new, |tls| acme.certificates(&tls.acme)),
             tls,
             entrance: Entrance::plain(&spec.name).digest(),
+            meter: meter.unwrap_or_default(),
         })
     }
 

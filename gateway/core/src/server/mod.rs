@@ -12,10 +12,14 @@
 //! * [`now`]: what comes of a future at once.
 //! * [`refusal`]: what a client is told whose request can't be read.
 //! * [`descriptors`]: how many connections the process can have.
-//! * [`control`]: what runs beside the requests, and reload.
+//! * [`fixed`]: what no reload changes.
+//! * [`control`]: what runs beside the requests; [`reload`]: what comes of reading the configuration again;
+//!   [`watch`]: its files.
 //! * [`acme`]: certificates from authorities.
 //! * [`admin`]: what operators ask and change.
-//! * [`drain`]: the end.
+//! * [`ready`]: when it serves; [`pid_file`], [`systemd`]: who is told of it.
+//! * [`drain`]: the end. [`upgrade`]: another program in the place of this process.
+//! * [`rehearsal`]: requests that nobody has made.
 
 mod accept;
 pub(crate) mod acme;
@@ -29,6 +33,7 @@ mod door;
 mod drain;
 mod edge;
 mod entrance;
+mod fixed;
 mod http1;
 mod http2;
 mod inbound;
@@ -37,40 +42,65 @@ mod listeners;
 mod now;
 mod pace;
 mod parking;
+mod pid_file;
 mod pressure;
 pub(crate) mod proxy_protocol;
+mod ready;
 mod refusal;
+pub(crate) mod rehearsal;
+mod reload;
 mod stream;
 mod strict;
+mod systemd;
 mod tcp;
 mod throttle;
 pub(crate) mod tls;
 mod transport;
+mod upgrade;
+mod watch;
 
-use std::{path::PathBuf, process::ExitCode, sync::Arc, time::Duration};
+use std::{
+    path::{Path, PathBuf},
+    process::ExitCode,
+    sync::Arc,
+    time::Duration,
+};
 
 use edgeway_sdk::{Filters, Resources};
 use log::{info, warn};
 use pingora::server::{RunArgs, Server, configuration::ServerConf};
-use tokio::time::timeout;
+use tokio::{sync::mpsc::UnboundedReceiver, time::timeout};
 
 pub(crate) use self::{
     acme::Answers,
+    admin::described_calls,
     entrance::Entrance,
     inbound::Framing,
     pressure::{Level, Pressure},
+    reload::Replaced,
     stream::Connection,
     throttle::Figures,
+    upgrade::Done,
 };
 use self::{
-    admin::Admin, control::Control, drain::Drain, edge::Edge, listen::Inherited,
-    listeners::Listeners,
+    control::{Control, Parts},
+    drain::Drain,
+    edge::Edge,
+    listen::Inherited,
+    listeners::{Listeners, Opened},
+    pid_file::PidFile,
+    ready::Ready,
+    systemd::{Systemd, Watchdog},
+    upgrade::{Predecessor, Program},
 };
 use crate::{
     cache::zone::Zones,
     cli::{exit, tell},
-    config::diagnostic::Look,
-    snapshot::{self, Gateway, Live, load},
+    config::{
+        diagnostic::{Look, Told},
+        document::Sources,
+    },
+    snapshot::{Gateway, Live, Tasks, load},
 };
 
 /// How long the end waits for disks.
@@ -84,51 +114,136 @@ pub(crate) struct Source {
 }
 
 /// Runs the gateway until it is told to stop.
-pub(crate) fn run(path: PathBuf, filters: Filters) -> ExitCode {
-    let inherited = Inherited::take();
+pub(crate) fn run(path: PathBuf, pid_file: Option<&Path>, filters: Filters) -> ExitCode {
+    let program = Program::of_this_process();
+    // While there is no other thread, and before anything else is opened.
+    let (predecessor, inherited) = match Predecessor::take() {
+        None => (None, Inherited::take()),
+        Some(Ok((predecessor, sockets))) => (Some(predecessor), Inherited::of(sockets)),
+        Some(Err(message)) => {
+            tell(&format!("error: {message}\n"));
+            return ExitCode::FAILURE;
+        }
+    };
+    let ready = Ready {
+        predecessor,
+        inherited: Arc::new(inherited),
+        pid_file: pid_file.map(PidFile::at),
+        systemd: Systemd::of_environment(),
+        watchdog: Watchdog::of_environment(),
+    };
     let source = Source {
         path,
         filters,
         resources: Resources::default(),
     };
+    match begin(source, &ready) {
+        Ok(begun) => serve(begun, program, ready),
+        Err(Refusal { report, exit }) => {
+            ready.refuse(&report);
+            exit
+        }
+    }
+}
+
+/// A gateway with all sockets that it needs, which does not serve yet.
+struct Begun {
+    source: Source,
+    sources: Sources,
+    gateway: Gateway,
+    tasks: Tasks,
+    warnings: Vec<Told>,
+    listeners: Listeners,
+    opened: UnboundedReceiver<Opened>,
+    admin: admin::Opened,
+}
+
+/// Why there can be none. It has been told on standard error.
+struct Refusal {
+    report: String,
+    exit: ExitCode,
+}
+
+fn begin(source: Source, ready: &Ready) -> Result<Begun, Refusal> {
     let loaded = load(&source.path, &source.filters, &source.resources);
-    let report = loaded.report(Look::of_stderr());
-    let counts = loaded.counts();
-    tell(&report);
+    let counts = format!("{} in {}\n", loaded.counts(), source.path.display());
+    let (sources, warnings) = (loaded.sources().clone(), loaded.told());
+    tell(&loaded.report(Look::of_stderr()));
+    let report = loaded.report(Look::Plain);
     let Some((gateway, tasks)) = loaded.gateway else {
-        tell(&format!("{counts} in {}\n", source.path.display()));
-        return exit::configuration();
+        tell(&counts);
+        return Err(Refusal {
+            report: report + &counts,
+            exit: exit::configuration(),
+        });
     };
-    let (listeners, opened) = Listeners::new(inherited);
-    let bound = listeners
-        .prepare(&gateway.listeners)
-        .and_then(|prepared| Ok((prepared, listen::bind_admin(gateway.admin.as_ref())?)));
-    let (prepared, admin) = match bound {
-        Ok(bound) => bound,
-        Err(message) => {
-            tell(&format!("error: {message}\n"));
-            return ExitCode::FAILURE;
+    let failed = |message: String| {
+        let report = format!("error: {message}\n");
+        tell(&report);
+        Refusal {
+            report,
+            exit: ExitCode::FAILURE,
         }
     };
+    let (listeners, opened) = Listeners::new(Arc::clone(&ready.inherited));
+    let prepared = listeners.prepare(&gateway.listeners).map_err(failed)?;
+    let admin = admin::open(gateway.admin.as_ref(), &listeners).map_err(failed)?;
+    ready.write_pid_file().map_err(failed)?;
     listeners.warn_of_unused(&gateway.listeners);
     listeners.apply(prepared);
+    Ok(Begun {
+        source,
+        sources,
+        gateway,
+        tasks,
+        warnings,
+        listeners,
+        opened,
+        admin,
+    })
+}
+
+fn serve(begun: Begun, program: Option<Program>, ready: Ready) -> ExitCode {
+    let gateway = begun.gateway;
     let affordable = descriptors::raise(gateway.connections.max);
     // Twice, since Pingora keeps one to itself and it can't be cloned.
     let (conf, servers) = (Arc::new(engine(&gateway)), engine(&gateway));
     let drain = Drain::new(gateway.shutdown_timeout);
-    let admin = admin.map(|(socket, token)| Admin::new(socket, token, drain.watch()));
-    let (live, answers) = (Live::new(gateway), listeners.answers());
+    let (live, answers) = (Live::new(gateway), begun.listeners.answers());
     let zones = Arc::clone(&live.pin().zones);
+    let pid_file = ready.pid_file.clone();
     let mut server = Server::new_with_opt_and_conf(None, servers);
-    let control = Control::new(source, live.clone(), listeners, tasks, admin);
-    let control = server.add_service(control);
-    let edge = Edge::new(opened, live, conf, drain.clone(), affordable, answers);
+    let control = server.add_service(Control::new(Parts {
+        source: begun.source,
+        live: live.clone(),
+        listeners: begun.listeners,
+        tasks: begun.tasks,
+        admin: begun.admin,
+        drain: drain.clone(),
+        program,
+        systemd: ready.systemd.clone(),
+        watchdog: ready.watchdog.clone(),
+        sources: begun.sources,
+        warnings: begun.warnings,
+    }));
+    let edge = Edge::new(
+        begun.opened,
+        live,
+        conf,
+        drain.clone(),
+        affordable,
+        answers,
+        ready,
+    );
     let edge = server.add_service(edge);
     edge.add_dependency(&control);
     server.run(RunArgs {
         shutdown_signal: Box::new(drain),
     });
     write_down(&zones);
+    if let Some(file) = pid_file {
+        file.remove();
+    }
     info!("stopped");
     ExitCode::SUCCESS
 }
@@ -162,43 +277,5 @@ fn engine(gateway: &Gateway) -> ServerConf {
         grace_period_seconds: Some(0),
         graceful_shutdown_timeout_seconds: Some(1),
         ..ServerConf::default()
-    }
-}
-
-/// What a process is started with, and no reload can change.
-struct Fixed {
-    threads: Option<usize>,
-    upstream_keepalive: usize,
-    shutdown_timeout: Duration,
-    admin: Option<snapshot::Admin>,
-}
-
-impl Fixed {
-    fn of(gateway: &Gateway) -> Self {
-        Self {
-            threads: gateway.threads,
-            upstream_keepalive: gateway.upstream_keepalive,
-            shutdown_timeout: gateway.shutdown_timeout,
-            admin: gateway.admin.clone(),
-        }
-    }
-
-    /// Tells which keys of a new configuration only take effect at the next start.
-    fn warn_of_changes(&self, new: &Gateway) {
-        let changed = [
-            ("threads", self.threads != new.threads),
-            (
-                "upstream_keepalive",
-                self.upstream_keepalive != new.upstream_keepalive,
-            ),
-            (
-                "shutdown_timeout",
-                self.shutdown_timeout != new.shutdown_timeout,
-            ),
-            ("admin", self.admin != new.admin),
-        ];
-        for (key, _) in changed.iter().filter(|(_, changed)| *changed) {
-            warn!("`{key}` has changed: it takes effect at the next start");
-        }
     }
 }

@@ -10,7 +10,7 @@ use std::{
     pin::Pin,
     sync::{
         Mutex, MutexGuard, PoisonError,
-        atomic::{AtomicBool, AtomicUsize, Ordering},
+        atomic::{AtomicU64, AtomicUsize, Ordering},
     },
     task::{Context, Poll, Waker},
     time::Duration,
@@ -23,7 +23,8 @@ use tokio::time::{Instant, sleep};
 pub(super) struct Lot {
     /// Each thread uses one of its own mostly, so that none waits for another.
     rows: Box<[Mutex<Row>]>,
-    closed: AtomicBool,
+    /// How many milliseconds anybody may wait at most; no limit as long as the gateway does not end.
+    most: AtomicU64,
 }
 
 type Row = Slab<Place>;
@@ -48,19 +49,20 @@ pub(super) enum Leave {
     Expired,
     /// Others need what it holds.
     Shed,
-    /// The gateway ends.
-    Closed,
 }
 
 /// How exactly the time of waiting is kept.
 const SWEEP: Duration = Duration::from_millis(250);
+
+/// The same when the gateway ends and waits for them.
+const LAST_SWEEPS: Duration = Duration::from_millis(25);
 
 impl Lot {
     /// A lot for so many threads.
     pub(super) fn new(threads: usize) -> Self {
         Self {
             rows: (0..threads.max(1)).map(|_| Mutex::default()).collect(),
-            closed: AtomicBool::new(false),
+            most: AtomicU64::new(u64::MAX),
         }
     }
 
@@ -123,12 +125,16 @@ impl Lot {
         count
     }
 
-    /// Has all leave, and whoever comes later.
-    pub(super) fn close(&self) {
-        self.closed.store(true, Ordering::SeqCst);
+    /// From now on nobody waits for longer than this, from now or from when it came if that is later: what is on
+    /// its way already has time to arrive.
+    pub(super) fn wind_up(&self, grace: Duration) {
+        let most = u64::try_from(grace.as_millis()).unwrap_or(u64::MAX);
+        self.most.store(most, Ordering::SeqCst);
+        let until = Instant::now() + grace;
         for row in &self.rows {
+            // Who comes into a row after this has seen the limit.
             for (_, place) in lock(row).iter_mut() {
-                place.leave(Leave::Closed);
+                place.until = place.until.min(until);
             }
         }
     }
@@ -136,7 +142,8 @@ impl Lot {
     /// Has those leave whose time is over, for ever.
     pub(super) async fn tend(&self) {
         loop {
-            sleep(SWEEP).await;
+            let ending = self.most.load(Ordering::Relaxed) != u64::MAX;
+            sleep(if ending { LAST_SWEEPS } else { SWEEP }).await;
             let now = Instant::now();
             for row in &self.rows {
                 let mut row = lock(row);
@@ -184,14 +191,17 @@ impl<R> Waiting<'_, R> {
         let Some(row) = self.lot.rows.get(number) else {
             return;
         };
+        let mut row = lock(row);
+        // Read within the row: whoever winds up the lot sees this place, or this sees the limit.
+        let most = Duration::from_millis(self.lot.most.load(Ordering::SeqCst));
         let since = Instant::now();
         let place = Place {
             since,
-            until: since + self.patience,
+            until: since + self.patience.min(most),
             task: task.clone(),
             left: None,
         };
-        self.place = Some((number, lock(row).insert(place)));
+        self.place = Some((number, row.insert(place)));
     }
 
     /// Why it has to leave, if it has to.
@@ -213,10 +223,6 @@ impl<R: Readable> Future for Waiting<'_, R> {
         }
         if self.place.is_none() {
             self.enter(cx.waker());
-            // After entering: whoever closes the lot sees this place, or this sees the lot closed.
-            if self.lot.closed.load(Ordering::SeqCst) {
-                return Poll::Ready(Err(Leave::Closed));
-            }
             return Poll::Pending;
         }
         match self.told(cx.waker()) {
@@ -290,15 +296,41 @@ mod tests {
         assert_eq!(lot.shed(1), 0);
     }
 
+    /// Sweeps the lot for so many milliseconds.
+    async fn sweep(tending: &mut Pin<Box<impl Future<Output = ()>>>, milliseconds: u64) {
+        for _ in 0..milliseconds / 5 {
+            assert!(now(&mut *tending).await.is_none());
+            advance(Duration::from_millis(5)).await;
+        }
+        assert!(now(&mut *tending).await.is_none());
+    }
+
     #[tokio::test]
-    async fn a_closed_lot_has_room_for_nobody() {
+    async fn at_the_end_everybody_has_the_grace_and_no_more_also_who_comes_later() {
         let lot = Lot::new(1);
-        let (_client, connection) = connection().await;
-        let mut waiting = Box::pin(lot.wait(&connection, LONG));
-        assert!(now(&mut waiting).await.is_none());
-        lot.close();
-        assert_eq!(waiting.await, Err(Leave::Closed));
-        assert_eq!(lot.wait(&connection, LONG).await, Err(Leave::Closed));
+        let (_one, early) = connection().await;
+        let (_two, late) = connection().await;
+        let (mut talking, heard) = connection().await;
+        tokio::time::pause();
+        let mut tending = Box::pin(lot.tend());
+        let mut early = Box::pin(lot.wait(&early, LONG));
+        let mut heard = Box::pin(lot.wait(&heard, LONG));
+        assert!(now(&mut early).await.is_none());
+        assert!(now(&mut heard).await.is_none());
+        sweep(&mut tending, 300).await;
+        lot.wind_up(Duration::from_secs(1));
+        sweep(&mut tending, 900).await;
+        assert!(now(&mut early).await.is_none());
+        let mut late = Box::pin(lot.wait(&late, LONG));
+        assert!(now(&mut late).await.is_none());
+        talking.write_all(b"G").await.unwrap();
+        assert_eq!(heard.await, Ok(()));
+        sweep(&mut tending, 200).await;
+        assert_eq!(now(&mut early).await, Some(Err(Leave::Expired)));
+        sweep(&mut tending, 700).await;
+        assert!(now(&mut late).await.is_none());
+        sweep(&mut tending, 200).await;
+        assert_eq!(now(&mut late).await, Some(Err(Leave::Expired)));
     }
 
     #[tokio::test]

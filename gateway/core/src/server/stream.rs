@@ -71,6 +71,8 @@ pub(crate) struct Connection {
     throttle: Option<Box<Throttle>>,
     /// For those who want to know whether the client takes what is sent.
     taken: Option<Taken>,
+    /// Whether all connections are to end, if that may come.
+    parting: Option<Arc<AtomicBool>>,
     /// The last read has filled its buffer: `tokio` takes the socket for readable then.
     is_more_likely: bool,
     /// How many bytes the socket had taken when that was looked at last, if TLS stands between.
@@ -143,6 +145,7 @@ impl Connection {
             speed: OnceLock::new(),
             throttle: None,
             taken: None,
+            parting: None,
             is_more_likely: false,
             sent: 0,
             clocks: None,
@@ -167,6 +170,17 @@ impl Connection {
         self.speed.take();
         self.throttle = None;
         self.clocks = None;
+    }
+
+    /// Has the connection end when all are to end.
+    pub(super) fn part_with_all(&mut self, parting: Arc<AtomicBool>) {
+        self.parting = Some(parting);
+    }
+
+    /// Whether the connection is to end with the response.
+    pub(crate) fn is_parting(&self) -> bool {
+        let parting = self.parting.as_ref();
+        parting.is_some_and(|parting| parting.load(Ordering::Relaxed))
     }
 
     /// The other end.

@@ -3,6 +3,7 @@
 mod acme;
 mod beside;
 mod cache;
+mod cases;
 mod chain;
 mod files;
 mod listener_tls;
@@ -19,24 +20,28 @@ use std::{
     fs,
     path::{Path, PathBuf},
     sync::Arc,
+    time::SystemTime,
 };
 
 use edgeway_sdk::{Filters, Resources};
 use http::Method;
 
+pub(crate) use self::cases::{Case, Expected, ExpectedSent};
 use self::{acme::Doors, cache::Caches, chain::Chains, maintenance::Closings, target::Targets};
 use super::{
-    Admin, Chain, ConnectionLimits, Gateway, Link, ListenerSpec, Networks, Otherwise,
-    RequestLimits, Rewriting, Route, Target, Tasks,
+    Admin, Chain, ConnectionLimits, Explained, Gateway, Link, ListenerSpec, Networks, Otherwise,
+    RequestLimits, Rewriting, Route, Target, Tasks, Written,
 };
 use crate::{
     config::{
-        self, At, Config, Entries, Listener,
+        self, At, Config, Entries, ListenAddress, Listener, NodeRef,
         deserialize::salvage,
-        diagnostic::{Diagnostic, Look, Problems, counted, suggestion},
-        document::{Document, Kind},
+        diagnostic::{Diagnostic, Look, Problems, Told, counted, suggestion},
+        document::{Document, Kind, Sources, Tree},
     },
+    explain,
     route::{Match, PathPattern, Router, Shadowed, unreachable},
+    telemetry::{failures::Failures, meter::Requests, refused::Refused, tail::Tail},
     upstream::{Cluster, discovery::Resolver},
 };
 
@@ -44,14 +49,27 @@ use crate::{
 pub(crate) struct Loaded {
     document: Document,
     problems: Problems,
+    sources: Sources,
     /// The gateway and its tasks, if there was no error.
     pub(crate) gateway: Option<(Gateway, Tasks)>,
+    /// Where its tests stand.
+    tests: Vec<NodeRef>,
 }
 
 impl Loaded {
     /// All problems, as a person reads them.
     pub(crate) fn report(&self, look: Look) -> String {
         self.problems.render(&self.document, look)
+    }
+
+    /// The same as programs read them.
+    pub(crate) fn told(&self) -> Vec<Told> {
+        self.problems.told(&self.document)
+    }
+
+    /// All files that it was made of, as they were when they were read.
+    pub(crate) fn sources(&self) -> &Sources {
+        &self.sources
     }
 
     /// How many problems there are: `2 errors and 1 warning`.
@@ -80,10 +98,20 @@ pub(crate) fn load(path: &Path, filters: &Filters, resources: &Resources) -> Loa
     let mut problems = Problems::default();
     let document = Document::load(path, &mut problems);
     let folder = folder_of(path);
+    let mut sources = document.sources().clone();
+    document.written().visit(&mut |scalar| {
+        if let Tree::Text(text) = scalar
+            && let Some(path) = text.strip_prefix("file:")
+        {
+            sources.also(Path::new(path));
+        }
+    });
     let config = document
         .is_readable()
         .then(|| salvage::<Config>(&document, document.root(), &mut problems));
-    let gateway = config.flatten().map(|config| {
+    let config = config.flatten();
+    let tests = config.as_ref().map(|config| config.tests.clone());
+    let gateway = config.map(|config| {
         let compiler = Compiler {
             document: &document,
             filters,
@@ -96,7 +124,9 @@ pub(crate) fn load(path: &Path, filters: &Filters, resources: &Resources) -> Loa
     Loaded {
         document,
         problems,
+        sources,
         gateway,
+        tests: tests.unwrap_or_default(),
     }
 }
 
@@ -119,10 +149,7 @@ impl Compiler<'_> {
     fn compile(self, config: &Config, problems: &mut Problems) -> (Gateway, Tasks) {
         let resolver = Resolver::new(&config.resolver);
         let clusters = upstreams::compile(self, &config.upstreams, &resolver, problems);
-        let admin = config
-            .admin
-            .as_ref()
-            .and_then(|admin| listen_admin(admin, problems));
+        let admin = listen_admin(config.admin.as_ref(), problems);
         let mut chains = Chains::new(self, config);
         let global = chains.links(&config.filters, None, problems);
         let caches = Caches::new(self, &config.caches, problems);
@@ -138,16 +165,7 @@ impl Compiler<'_> {
             warn_of_stars(&config.routes, problems);
         }
         self.tell_of_no_routes(config, problems);
-        let mut fallback = Route {
-            name: "(no route)".into(),
-            pattern: "everything else".to_owned(),
-            chain: chain::join(&global, Vec::new()),
-            max_body: None,
-            rewriting: Rewriting::default(),
-            files: None,
-            target: Target::NotFound,
-            closing: None,
-        };
+        let mut fallback = self.fallback(&global);
         let placed = routes.iter_mut();
         let placed = placed.map(|(place, _, route)| (*place, route));
         let maintenance = closings.attach(placed.collect(), &mut fallback);
@@ -174,8 +192,37 @@ impl Compiler<'_> {
             admin,
             zones,
             caches,
+            watch: config.reload.watch.map(|interval| interval.0),
+            explained: Explained {
+                key: explain_key(config, problems),
+                kept: self
+                    .resources
+                    .shared("explained", explain::live::Kept::default),
+            },
+            written: Arc::new(Written::of(self.document)),
+            revision: 1,
+            loaded_at: SystemTime::now(),
+            failures: self.resources.shared("failures", Failures::default),
+            refused: self.resources.shared("refused", Refused::default),
+            tail: self.resources.shared("tail", Tail::default),
         };
         (gateway, tasks)
+    }
+
+    /// For requests that no route matches.
+    fn fallback(self, global: &[Link]) -> Route {
+        const NAME: &str = "(no route)";
+        Route {
+            name: NAME.into(),
+            pattern: "everything else".to_owned(),
+            chain: chain::join(global, Vec::new()),
+            max_body: None,
+            rewriting: Rewriting::default(),
+            files: None,
+            target: Target::NotFound,
+            closing: None,
+            meter: self.resources.shared(NAME, Requests::default),
+        }
     }
 
     fn listeners(
@@ -222,6 +269,20 @@ impl Compiler<'_> {
     }
 }
 
+/// What signs requests that are to be explained.
+fn explain_key(config: &Config, problems: &mut Problems) -> Option<explain::live::Key> {
+    let key = &config.explain.as_ref()?.key;
+    if key.value.reveal().len() < LEAST_KEY {
+        let message = format!("a key of less than {LEAST_KEY} bytes can be guessed");
+        let short = Diagnostic::error(message).at(key);
+        problems.push(short.help("`openssl rand -hex 32` makes one"));
+    }
+    Some(explain::live::Key::new(&key.value))
+}
+
+/// The shortest key, in bytes.
+const LEAST_KEY: usize = 16;
+
 /// The routes that are right, each with its place in the file.
 fn routes(
     config: &Config,
@@ -257,6 +318,7 @@ fn routes(
         {
             let compiled = Route {
                 name: name.as_str().into(),
+                meter: targets.meter(name),
                 pattern,
                 chain,
                 max_body: route.value.max_body.as_ref().map(|limit| limit.value.0),
@@ -320,6 +382,7 @@ impl Joining<'_> {
             rewriting: rewriting::rewriting(written, Some(&target), told)?,
             files: targets.files(written, told)?,
             closing: None,
+            meter: targets.meter(name.unwrap_or(&pattern)),
             target,
             pattern,
         };
@@ -431,13 +494,19 @@ fn listener_is_known(wanted: &At<String>, listeners: &Entries<Listener>, problem
 }
 
 /// The admin listener; none if it would be open to everybody, which has been told then.
-fn listen_admin(admin: &config::Admin, problems: &mut Problems) -> Option<Admin> {
-    let bind = admin.bind.value.0;
-    if !bind.ip().is_loopback() && admin.token.is_none() {
+fn listen_admin(admin: Option<&config::Admin>, problems: &mut Problems) -> Option<Admin> {
+    let admin = match admin {
+        Some(config::Admin::Off) => return None,
+        Some(config::Admin::On(admin)) => admin,
+        None => return config::Admin::unsaid().map(|bind| Admin { bind, token: None }),
+    };
+    let bind = admin.bind.value.0.clone();
+    let for_others = matches!(bind, ListenAddress::Tcp(address) if !address.ip().is_loopback());
+    if for_others && admin.token.is_none() {
         let message = format!("everybody who can reach {bind} could change the gateway");
         let open = Diagnostic::error(message).at(&admin.bind);
         problems.push(
-            open.help("bind it to 127.0.0.1, or set a `token` such as `env:EDGEWAY_ADMIN_TOKEN`"),
+            open.help("bind it to 127.0.0.1 or `unix:/path`, or set a `token` such as `env:EDGEWAY_ADMIN_TOKEN`"),
         );
         return None;
     }

@@ -1,6 +1,6 @@
 //! The configuration in force.
 
-use std::{fmt, ops::Deref, sync::Arc};
+use std::{fmt, ops::Deref, sync::Arc, time::SystemTime};
 
 use arc_swap::ArcSwap;
 
@@ -29,8 +29,10 @@ impl Live {
         self.0.load()
     }
 
-    /// Puts another configuration in force. Requests that have begun keep theirs.
-    pub(crate) fn replace(&self, gateway: Gateway) {
+    /// Puts another configuration in force, as the next revision. Requests that have begun keep theirs.
+    pub(crate) fn replace(&self, mut gateway: Gateway) {
+        gateway.revision = self.glance().revision + 1;
+        gateway.loaded_at = SystemTime::now();
         self.0.store(Arc::new(gateway));
     }
 }

@@ -12,15 +12,19 @@ mod maintenance;
 mod route;
 pub(crate) mod serving;
 pub(crate) mod shaping;
+mod written;
 
-use std::{net::SocketAddr, sync::Arc, time::Duration};
+use std::{
+    sync::Arc,
+    time::{Duration, SystemTime},
+};
 
 use edgeway_sdk::{Secret, filters::Background};
 use http::HeaderName;
 use ipnet::IpNet;
 
 pub(crate) use self::{
-    compile::{Loaded, load},
+    compile::{Case, Expected, ExpectedSent, Loaded, load},
     condition::{Applies, Condition},
     limits::{ConnectionLimits, RequestLimits},
     live::{Live, Pinned},
@@ -29,13 +33,16 @@ pub(crate) use self::{
         Chain, Destination, Fixed, FixedBody, Forward, Link, Redirection, Rewriting, Route, Target,
     },
     serving::{Otherwise, Serving},
+    written::Written,
 };
 use crate::{
     cache::zone::{ZoneSpec, Zones},
     config::tls::{CertificateName, parent},
     config::{Http2, ListenAddress, Network, SocketOptions},
+    explain,
     route::Router,
     server::tls::TlsSpec,
+    telemetry::{failures::Failures, refused::Refused, tail::Tail},
     upstream::{Cluster, discovery::Resolver},
 };
 
@@ -60,14 +67,36 @@ pub(crate) struct Gateway {
     pub(crate) resolver: Resolver,
     pub(crate) admin: Option<Admin>,
     pub(crate) zones: Arc<Zones>,
+    pub(crate) explained: Explained,
     /// The zones that this configuration has a use for.
     pub(crate) caches: Box<[ZoneSpec]>,
+    /// How often the files are looked at, if they are.
+    pub(crate) watch: Option<Duration>,
+    pub(crate) written: Arc<Written>,
+    /// From 1 at the start of the process; one more with each that takes the place of another.
+    pub(crate) revision: u64,
+    /// Since when it is in force.
+    pub(crate) loaded_at: SystemTime,
+    /// What has gone wrong last.
+    pub(crate) failures: Arc<Failures>,
+    /// The clients that filters refuse.
+    pub(crate) refused: Arc<Refused>,
+    /// Who watches requests.
+    pub(crate) tail: Arc<Tail>,
+}
+
+/// Requests that are to be explained.
+#[derive(Debug)]
+pub(crate) struct Explained {
+    /// What signs them; nobody may ask if there is none.
+    pub(crate) key: Option<explain::live::Key>,
+    pub(crate) kept: Arc<explain::live::Kept>,
 }
 
 /// Where the running gateway is looked at and changed.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) struct Admin {
-    pub(crate) bind: SocketAddr,
+    pub(crate) bind: ListenAddress,
     /// What callers must show, if anything.
     pub(crate) token: Option<Secret>,
 }

@@ -16,7 +16,7 @@ use crate::{
     cache::plan::Plan,
     config::{Percent, scalar::SchemeName},
     route::Normalised,
-    telemetry::tally::Tally,
+    telemetry::{meter::Requests, tally::Tally},
     upstream::{Cluster, balance::key::of_values},
 };
 
@@ -35,6 +35,8 @@ pub(crate) struct Route {
     pub(crate) target: Target,
     /// What it does when it is closed; nothing for one that requests only come to from another.
     pub(crate) closing: Option<Box<Closing>>,
+    /// What is counted of its requests.
+    pub(crate) meter: Arc<Requests>,
 }
 
 impl Route {

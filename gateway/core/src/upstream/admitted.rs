@@ -9,6 +9,7 @@ use super::{
     breaker::{Admission, Changed},
     clock,
 };
+use crate::telemetry::meter::Event;
 
 /// A request that an upstream has let pass. The breaker is told how it went once: when that is settled, or
 /// when this is dropped; without an outcome the client has left.
@@ -32,6 +33,7 @@ impl Admitted {
             None => Admission::UNASKED,
         };
         if let Admission::Refused { retry_after } = admission {
+            cluster.meter().event(Event::BreakerOpen);
             return Err(retry_after);
         }
         // Who is refused pays for no retry.
@@ -57,7 +59,10 @@ impl Admitted {
         };
         let now = clock::now();
         match shared.breaker.note(&breaking.rules, now, admission, good) {
-            Some(Changed::Opened) => warn!("breaker has opened: upstream={}", cluster.name),
+            Some(Changed::Opened) => {
+                cluster.meter().event(Event::BreakerOpened);
+                warn!("breaker has opened: upstream={}", cluster.name);
+            }
             Some(Changed::Closed) => info!("breaker has closed: upstream={}", cluster.name),
             None => {}
         }

@@ -9,7 +9,12 @@ static START: LazyLock<Instant> = LazyLock::new(Instant::now);
 
 /// Never 0, so that 0 can mean "no time".
 pub(crate) fn now() -> u64 {
-    micros(START.elapsed()).saturating_add(1)
+    at(Instant::now())
+}
+
+/// The time of this clock at this moment.
+pub(crate) fn at(moment: Instant) -> u64 {
+    micros(moment.saturating_duration_since(*START)).saturating_add(1)
 }
 
 /// A length of time in the unit of this clock.

@@ -29,7 +29,10 @@ use super::{
     roster::{Book, Listed, Location, Origin, Roster},
     sticky::{self, Cookie},
 };
-use crate::config::{Condition, HostPolicy, LiveChanges, Protocol, Start, StatusRange};
+use crate::{
+    config::{Condition, HostPolicy, LiveChanges, Protocol, Start, StatusRange},
+    telemetry::meter::{self, Event},
+};
 
 /// An upstream as the configuration describes it, with the endpoints that it has just now.
 pub(crate) struct Cluster {
@@ -223,6 +226,8 @@ pub(crate) struct Shared {
     pub(crate) backup: Arc<Turn>,
     pub(crate) breaker: Breaker,
     pub(crate) budget: Budget,
+    /// What is counted of its requests and tries.
+    pub(crate) meter: meter::Tries,
     /// What signs tokens where no secret is configured.
     pub(crate) random_key: OnceLock<sticky::Key>,
 }
@@ -450,23 +455,37 @@ impl Cluster {
         }
     }
 
+    /// What is counted of its requests and tries.
+    pub(crate) fn meter(&self) -> &meter::Tries {
+        &self.shared.meter
+    }
+
     /// Whether the budget has a retry left. Takes it.
     pub(crate) fn may_retry(&self, now: u64) -> bool {
-        self.shared.budget.take(&self.settings.retries.budget, now)
+        let budget = &self.shared.budget;
+        let may = budget.take(&self.settings.retries.budget, now);
+        if !may {
+            self.meter().event(Event::OverBudget);
+        }
+        may
     }
 
     /// Notes that an endpoint has answered a request that was sent at `began`.
     pub(crate) fn answered(&self, lease: &Lease, began: u64, status: StatusCode) {
+        let now = clock::now();
+        let first_byte = Duration::from_micros(now.saturating_sub(began));
+        self.meter().answered(status, first_byte);
+        lease.endpoint().state.meter.answered(status, first_byte);
         if self.settings.is_failure(status) {
             let reason = format_args!("it has answered {}", status.as_u16());
             self.failed(lease, began, &reason);
         } else {
-            self.succeeded(lease, began);
+            self.succeeded(lease, now, began);
         }
     }
 
-    fn succeeded(&self, lease: &Lease, began: u64) {
-        let (endpoint, now) = (lease.endpoint(), clock::now());
+    fn succeeded(&self, lease: &Lease, now: u64, began: u64) {
+        let endpoint = lease.endpoint();
         let load = &endpoint.state.load;
         load.latency.note(now, now.saturating_sub(began));
         if endpoint
@@ -497,14 +516,23 @@ impl Cluster {
         endpoint.state.is_elsewhere(at)
     }
 
+    /// Notes that an endpoint has not answered a request that was sent at `began`.
+    pub(crate) fn lost(&self, lease: &Lease, began: u64, event: Event, reason: &dyn fmt::Display) {
+        self.meter().event(event);
+        lease.endpoint().state.meter.event(event);
+        self.failed(lease, began, reason);
+    }
+
     /// Notes that an endpoint has failed a request that was sent at `began`.
-    pub(crate) fn failed(&self, lease: &Lease, began: u64, reason: &dyn fmt::Display) {
+    fn failed(&self, lease: &Lease, began: u64, reason: &dyn fmt::Display) {
         let (endpoint, now) = (lease.endpoint(), clock::now());
         let may_leave = || lease.members().may_eject(&self.settings);
         let failed = endpoint
             .state
             .failed(&self.settings.patience, now, began, may_leave);
         if let Failed::LeftOut(time) = failed {
+            endpoint.state.meter.event(Event::LeftOut);
+            self.meter().event(Event::LeftOut);
             warn!(
                 "endpoint is left out: upstream={} endpoint={} for={time:?} reason={reason}",
                 self.name, endpoint.name

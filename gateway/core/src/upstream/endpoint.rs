@@ -13,7 +13,10 @@ use arc_swap::ArcSwapOption;
 
 use self::{passive::Passive, probe::Probe};
 use super::clock::micros;
-use crate::config::Mode;
+use crate::{
+    config::Mode,
+    telemetry::meter::{Event, Tries},
+};
 
 mod load;
 mod passive;
@@ -41,6 +44,8 @@ pub(crate) struct State {
     /// When it last came into service; 0 if it always was.
     entered: AtomicU64,
     pub(crate) load: Load,
+    /// What is counted of its tries.
+    pub(crate) meter: Tries,
 }
 
 /// What an endpoint is at the moment, in a word, to be shown: the strongest reason not to serve.
@@ -185,6 +190,10 @@ impl State {
 
     /// Notes what a check has found, by one task at a time; what it has changed.
     pub(crate) fn probed(&self, check: Check, thresholds: Thresholds) -> Option<Turned> {
+        self.meter.event(match check.ok {
+            true => Event::Checked,
+            false => Event::CheckFailed,
+        });
         let (now, before) = (check.at, self.probe.verdict());
         let turned = self.probe.noted(check, thresholds);
         // At its first success an endpoint that was there from the start starts no slower for the

@@ -9,6 +9,7 @@ use super::{
     Cluster, Introduction, breaker, clock,
     members::{Lease, Members, Want},
 };
+use crate::telemetry::meter::Event;
 
 /// A place at the second endpoint. When it is dropped, the endpoint is told what came of it, unless
 /// that was told before.
@@ -86,14 +87,15 @@ impl Hedge {
         };
         let elsewhere = at.is_some_and(|at| self.cluster.unreachable(lease.endpoint(), at));
         if !elsewhere {
-            self.cluster.failed(&lease, self.began, reason);
+            let event = Event::Unconnected;
+            self.cluster.lost(&lease, self.began, event, reason);
         }
     }
 
     /// The connection broke before an answer, or none came in time.
     pub(crate) fn failed(mut self, reason: &dyn fmt::Display) {
         if let Some(lease) = self.lease.take() {
-            self.cluster.failed(&lease, self.began, reason);
+            self.cluster.lost(&lease, self.began, Event::Broken, reason);
         }
     }
 

@@ -41,5 +41,5 @@ pub(crate) use self::{
     queue::Turned,
     roster::{Change, Listed, Location, Origin},
     tend::{first_pass, tend},
-    view::UpstreamView,
+    view::{EndpointView, STATUSES, UpstreamAbout, UpstreamView},
 };

@@ -40,7 +40,7 @@ pub(crate) enum Location {
 }
 
 /// Where an endpoint comes from.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, serde::Serialize)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, serde::Serialize, schemars::JsonSchema)]
 #[serde(rename_all = "snake_case")]
 pub(crate) enum Origin {
     /// It is written in the configuration.
@@ -69,7 +69,7 @@ pub(crate) struct Book {
 }
 
 /// What an operator has changed of an endpoint; what is not given is as it was.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, serde::Deserialize)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, serde::Deserialize, schemars::JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub(crate) struct Change {
     pub(crate) weight: Option<NonZeroU16>,

@@ -2,6 +2,7 @@
 
 use std::time::Duration;
 
+use schemars::JsonSchema;
 use serde::Serialize;
 
 use super::{
@@ -11,8 +12,17 @@ use super::{
 use crate::config::Mode;
 
 /// An upstream at one moment.
-#[derive(Debug, Serialize)]
+#[derive(Debug, Serialize, JsonSchema)]
+#[schemars(rename = "Upstream")]
 pub(crate) struct UpstreamView {
+    #[serde(flatten)]
+    about: UpstreamAbout,
+    endpoints: Vec<EndpointView>,
+}
+
+/// All that is not said of one of its endpoints.
+#[derive(Debug, Serialize, JsonSchema)]
+pub(crate) struct UpstreamAbout {
     name: String,
     balance: &'static str,
     /// None if it has none.
@@ -26,17 +36,24 @@ pub(crate) struct UpstreamView {
     /// The endpoints that somebody has removed here. They stay away until they are added again, or the changes
     /// are forgotten.
     removed: Vec<String>,
-    endpoints: Vec<EndpointView>,
 }
 
-#[derive(Debug, Serialize)]
+impl UpstreamView {
+    pub(crate) fn parts(self) -> (UpstreamAbout, Vec<EndpointView>) {
+        (self.about, self.endpoints)
+    }
+}
+
+#[derive(Debug, Serialize, JsonSchema)]
+#[schemars(rename = "Breaker")]
 struct BreakerView {
     state: &'static str,
     #[serde(skip_serializing_if = "Option::is_none")]
     retry_after_s: Option<f64>,
 }
 
-#[derive(Debug, Serialize)]
+#[derive(Debug, Serialize, JsonSchema)]
+#[schemars(rename = "Queue")]
 struct QueueView {
     /// How many requests wait.
     waiting: u32,
@@ -44,10 +61,23 @@ struct QueueView {
     size: u32,
 }
 
+/// What an endpoint may be.
+pub(crate) const STATUSES: [&str; 8] = [
+    "up",
+    "slow_start",
+    "left_out",
+    "unhealthy",
+    "unchecked",
+    "draining",
+    "maintenance",
+    "unresolved",
+];
+
 /// An endpoint at one moment.
-#[derive(Debug, Serialize)]
+#[derive(Debug, Serialize, JsonSchema)]
+#[schemars(rename = "Endpoint")]
 pub(crate) struct EndpointView {
-    name: String,
+    pub(crate) name: String,
     /// None while its name is not resolved.
     address: Option<String>,
     origin: Origin,
@@ -62,7 +92,7 @@ pub(crate) struct EndpointView {
     /// How long it will be left out.
     #[serde(skip_serializing_if = "Option::is_none")]
     left_out_s: Option<f64>,
-    active: u32,
+    pub(crate) active: u32,
     requests: u64,
     failures: u64,
     /// None if nothing is known, or what was known is very old.
@@ -73,7 +103,8 @@ pub(crate) struct EndpointView {
     check: Option<CheckView>,
 }
 
-#[derive(Debug, Serialize)]
+#[derive(Debug, Serialize, JsonSchema)]
+#[schemars(rename = "Check")]
 struct CheckView {
     ok: bool,
     /// None if it went well.
@@ -87,7 +118,7 @@ impl Cluster {
     pub(crate) fn view(&self) -> UpstreamView {
         let settings = &self.settings;
         let endpoints = self.members();
-        UpstreamView {
+        let about = UpstreamAbout {
             name: self.name.to_string(),
             balance: self.balance(),
             breaker: self.breaker(),
@@ -104,6 +135,9 @@ impl Cluster {
             }),
             changed: self.is_changed(),
             removed: self.removed(),
+        };
+        UpstreamView {
+            about,
             endpoints: endpoints
                 .endpoints
                 .iter()
@@ -151,6 +185,16 @@ impl Cluster {
         }
     }
 
+    /// Whether one of its endpoints serves, as far as is known.
+    pub(crate) fn is_up(&self) -> bool {
+        let now = clock::now();
+        let members = self.members();
+        members
+            .endpoints
+            .iter()
+            .any(|endpoint| matches!(self.status(endpoint, now), Status::Up | Status::SlowStart))
+    }
+
     /// The strongest reason of an endpoint not to serve. One whose name is not resolved serves
     /// nothing, whatever else is known of it, but an operator who has taken it out knows better.
     fn status(&self, endpoint: &Endpoint, now: u64) -> Status {
@@ -172,6 +216,16 @@ impl Cluster {
             (Policy::Hash { .. }, BalanceBy::ClientAddress) => "ip_hash",
             (Policy::Hash { .. }, BalanceBy::Nothing | BalanceBy::Value(_)) => "hash",
         }
+    }
+
+    /// What an endpoint is, in a word: one of [`STATUSES`].
+    pub(crate) fn status_of(&self, endpoint: &Endpoint) -> &'static str {
+        self.status(endpoint, clock::now()).as_str()
+    }
+
+    /// What the breaker is: `closed`, `open` or `half_open`; none if there is none.
+    pub(crate) fn breaker_state(&self) -> Option<&'static str> {
+        self.breaker().map(|breaker| breaker.state)
     }
 
     fn breaker(&self) -> Option<BreakerView> {

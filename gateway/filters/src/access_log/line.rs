@@ -1,16 +1,28 @@
 //! What is written about a request, in each format.
 
-use std::{borrow::Cow, fmt, io::Write, str::FromStr, time::SystemTime};
+use std::{
+    borrow::Cow,
+    fmt,
+    io::Write,
+    time::{Duration, SystemTime},
+};
 
 use edgeway_sdk::{
-    Identity, Template,
+    Identity, Template, Tls, Try,
     exchange::{Cached, Refusal},
     prelude::{Deserialize, Origin, Record, header},
-    template::{Piece, Variable},
+    template::Piece,
 };
 use http::Version;
 
-use super::{escape::Place, secrets::Secrets, time::Moment};
+use super::{
+    escape::Place,
+    field::{Field, Phase},
+    journal,
+    phases::{Phases, decisive},
+    secrets::Secrets,
+    time::{Moment, push_digits},
+};
 
 /// How a line looks.
 #[derive(Debug, Default, Deserialize)]
@@ -77,116 +89,47 @@ impl Format {
     }
 }
 
-/// A value in a text of the operator's own.
-#[derive(Clone, Debug, PartialEq)]
-pub(super) enum Field {
-    Time,
-    Status,
-    BytesReceived,
-    BytesSent,
-    DurationMs,
-    Upstream,
-    Endpoint,
-    Attempts,
-    UpstreamMs,
-    Filter,
-    /// Which of the filter's rules has refused the request, and whom or what it was about.
-    Rule,
-    Key,
-    Reason,
-    /// The filters that would have refused it, were they not only to report.
-    Reported,
-    Error,
-    Origin,
-    /// What the cache did.
-    Cache,
-    CacheReason,
-    Protocol,
-    /// These three are known to every template, but here they are without secrets.
-    Target,
-    Query,
-    Referer,
-    QueryValue {
-        name: String,
-        value: Variable,
-    },
-    Request(Variable),
-}
-
-/// The names that a text may use beside those of every [`Template`].
-pub(super) const FIELDS: [&str; 19] = [
-    "time",
-    "status",
-    "bytes_received",
-    "bytes_sent",
-    "duration_ms",
-    "upstream",
-    "endpoint",
-    "attempts",
-    "upstream_ms",
-    "filter",
-    "rule",
-    "key",
-    "reason",
-    "reported",
-    "error",
-    "origin",
-    "cache",
-    "cache_reason",
-    "protocol",
-];
-
-impl FromStr for Field {
-    type Err = String;
-
-    fn from_str(text: &str) -> Result<Self, String> {
-        Ok(match text {
-            "time" => Self::Time,
-            "status" => Self::Status,
-            "bytes_received" => Self::BytesReceived,
-            "bytes_sent" => Self::BytesSent,
-            "duration_ms" => Self::DurationMs,
-            "upstream" => Self::Upstream,
-            "endpoint" => Self::Endpoint,
-            "attempts" => Self::Attempts,
-            "upstream_ms" => Self::UpstreamMs,
-            "filter" => Self::Filter,
-            "rule" => Self::Rule,
-            "key" => Self::Key,
-            "reason" => Self::Reason,
-            "reported" => Self::Reported,
-            "error" => Self::Error,
-            "origin" => Self::Origin,
-            "cache" => Self::Cache,
-            "cache_reason" => Self::CacheReason,
-            "protocol" => Self::Protocol,
-            "target" => Self::Target,
-            "query" => Self::Query,
-            text => match text.split_once('.') {
-                Some(("header", name)) => header_field(name, text)?,
-                Some(("query", name)) => Self::QueryValue {
-                    name: name.to_owned(),
-                    value: variable(text)?,
-                },
-                _ => Self::Request(variable(text)?),
-            },
-        })
+/// Writes what the journal is to find a request by, as fields, and begins that of the line itself.
+pub(super) fn write_fields(line: &mut Vec<u8>, record: &Record<'_>) {
+    let exchange = record.exchange;
+    let failed = record.status.is_some_and(|status| status.is_server_error());
+    let mut field = |name: &str, value: &dyn fmt::Display| {
+        line.extend_from_slice(name.as_bytes());
+        line.push(b'=');
+        let mut text = Vec::with_capacity(32);
+        push(&mut text, value);
+        Place::Text.write(line, &text);
+        line.push(journal::BETWEEN);
+    };
+    field("PRIORITY", if failed { &WARNING } else { &INFORMATIONAL });
+    field("SYSLOG_IDENTIFIER", &"edgeway");
+    field("EDGEWAY_REQUEST_ID", &exchange.id());
+    field("EDGEWAY_CLIENT", &exchange.client);
+    field("EDGEWAY_METHOD", &record.request.method);
+    if let Some(status) = record.status {
+        field("EDGEWAY_STATUS", &status.as_u16());
     }
-}
-
-fn header_field(name: &str, text: &str) -> Result<Field, String> {
-    match name.to_ascii_lowercase().as_str() {
-        "referer" => Ok(Field::Referer),
-        "authorization" | "proxy-authorization" | "cookie" => {
-            Err(format!("`{{{text}}}` would write credentials into the log"))
+    let names = [
+        ("EDGEWAY_HOST", known(&exchange.host)),
+        ("EDGEWAY_ROUTE", known(&exchange.route)),
+        ("EDGEWAY_UPSTREAM", record.upstream),
+        ("EDGEWAY_ENDPOINT", record.endpoint),
+        ("EDGEWAY_FILTER", exchange.decided_by.as_deref()),
+    ];
+    for (name, value) in names {
+        if let Some(value) = value {
+            field(name, &value);
         }
-        _ => variable(text).map(Field::Request),
     }
+    if let Some(trace) = exchange.trace {
+        field("EDGEWAY_TRACE_ID", &trace.id);
+    }
+    line.extend_from_slice(b"MESSAGE=");
 }
 
-fn variable(text: &str) -> Result<Variable, String> {
-    Variable::parse_beside(text, &FIELDS)
-}
+/// As syslog numbers them.
+const WARNING: u8 = 4;
+const INFORMATIONAL: u8 = 6;
 
 /// One request, about to be written.
 struct Entry<'a> {
@@ -205,6 +148,10 @@ impl Entry<'_> {
         line.push(b'"');
         let mut object = Object(line);
         object.text("request_id", Some(exchange.id()));
+        if let Some(trace) = &exchange.trace {
+            object.shown("trace_id", trace.id);
+        }
+        object.text("listener", known(self.record.listener));
         object.shown("client", exchange.client);
         object.shown("peer", exchange.peer);
         object.text("method", Some(request.method.as_str()));
@@ -212,7 +159,11 @@ impl Entry<'_> {
         object.text("host", known(&exchange.host));
         object.string("target", |line| self.write_target(line, Place::Json));
         object.text("protocol", protocol(request.version));
+        if let Some(tls) = exchange.values.get() {
+            write_tls(&mut object, tls);
+        }
         self.write_json_outcome(&mut object);
+        self.write_json_upstream(&mut object);
         object.text("route", known(&exchange.route));
         object.text("subject", self.subject());
         object.text("filter", exchange.decided_by.as_deref());
@@ -242,21 +193,40 @@ impl Entry<'_> {
         }
         object.number("bytes_received", record.bytes_received);
         object.number("bytes_sent", record.bytes_sent);
-        object.number("duration_ms", Millis(record.duration));
+        object.millis("duration_ms", Some(record.duration));
         object.text("origin", Some(origin(record.origin)));
         object.text("cache", self.cached().map(|cached| cached.outcome));
         object.text(
             "cache_reason",
             self.cached().and_then(|cached| cached.reason),
         );
+    }
+
+    /// Who was asked, and where the time has gone.
+    fn write_json_upstream(&self, object: &mut Object<'_>) {
+        let record = self.record;
         object.text("upstream", record.upstream);
         object.text("endpoint", record.endpoint);
         if record.upstream.is_some() {
             object.number("attempts", record.attempts);
         }
-        if let Some(duration) = record.upstream_duration {
-            object.number("upstream_ms", Millis(duration));
+        // One that was simply answered has nothing to tell that is not in the line already.
+        if record.tries.len() > 1 || record.tries.iter().any(|one| one.error.is_some()) {
+            object.list("tries", record.tries.iter(), |object, one| {
+                write_try(object, one, record);
+            });
         }
+        if let Some(reused) = self.reused() {
+            object.truth("reused", reused);
+        }
+        let phases = Phases::of(record);
+        object.millis("upstream_ms", record.upstream_duration);
+        object.millis("filters_ms", phases.filters);
+        object.millis("queue_ms", phases.queue);
+        object.millis("connect_ms", phases.connect);
+        object.millis("send_ms", phases.send);
+        object.millis("wait_ms", phases.wait);
+        object.millis("receive_ms", phases.receive);
     }
 
     fn write_combined(&self, line: &mut Vec<u8>) {
@@ -311,15 +281,15 @@ impl Entry<'_> {
             Field::Status => text(line, record.status.as_ref().map(http::StatusCode::as_str)),
             Field::BytesReceived => push(line, record.bytes_received),
             Field::BytesSent => push(line, record.bytes_sent),
-            Field::DurationMs => push(line, Millis(record.duration)),
+            Field::DurationMs => millis(line, Some(record.duration)),
+            Field::Listener => text(line, known(record.listener)),
             Field::Upstream => text(line, record.upstream),
             Field::Endpoint => text(line, record.endpoint),
             Field::Attempts => push(line, record.attempts),
-            Field::UpstreamMs => {
-                if let Some(duration) = record.upstream_duration {
-                    push(line, Millis(duration));
-                }
-            }
+            Field::Tries => self.write_tries(line),
+            Field::Reused => text(line, self.reused().map(yes_or_no)),
+            Field::UpstreamMs => millis(line, record.upstream_duration),
+            Field::Phase(phase) => millis(line, phase.of(&Phases::of(record))),
             Field::Filter => text(line, exchange.decided_by.as_deref()),
             Field::Rule => text(line, self.refusal().and_then(|known| known.rule.as_deref())),
             Field::Key => text(line, self.refusal().and_then(|known| known.key.as_deref())),
@@ -335,6 +305,10 @@ impl Entry<'_> {
             Field::Cache => text(line, self.cached().map(|cached| cached.outcome)),
             Field::CacheReason => text(line, self.cached().and_then(|cached| cached.reason)),
             Field::Protocol => text(line, protocol(record.request.version)),
+            Field::TlsResumed => {
+                let tls = exchange.values.get::<Tls>();
+                text(line, tls.map(|tls| yes_or_no(tls.resumed)));
+            }
             Field::Target => self.write_target(line, Place::Text),
             Field::Query => self.write_query(line),
             Field::Referer => self.write_referer(line, Place::Text),
@@ -342,6 +316,25 @@ impl Entry<'_> {
                 text(line, value.value(record).as_deref());
             }
         }
+    }
+
+    /// `a:80=ConnectRefused,b:80=200`.
+    fn write_tries(&self, line: &mut Vec<u8>) {
+        for (place, one) in self.record.tries.iter().enumerate() {
+            text(line, (place > 0).then_some(","));
+            text(line, Some(one.endpoint));
+            text(line, Some("="));
+            match one.status {
+                Some(status) if one.error.is_none() => text(line, Some(status.as_str())),
+                Some(_) | None => text(line, Some(one.error.unwrap_or(GIVEN_UP))),
+            }
+        }
+    }
+
+    /// Whether the connection to the endpoint was there before; none if there was none.
+    fn reused(&self) -> Option<bool> {
+        let last = decisive(self.record.tries)?;
+        last.connected.map(|_| last.reused)
     }
 
     /// The refusal that the client was told.
@@ -439,10 +432,43 @@ impl Object<'_> {
         self.string(key, |line| push(line, value));
     }
 
-    fn number(&mut self, key: &str, value: impl fmt::Display) {
+    fn number(&mut self, key: &str, value: impl Into<u64>) {
         self.key(key);
-        push(self.0, value);
+        push_digits(self.0, value.into(), 1);
     }
+
+    fn truth(&mut self, key: &str, value: bool) {
+        self.key(key);
+        self.0
+            .extend_from_slice(if value { b"true" } else { b"false" });
+    }
+
+    fn millis(&mut self, key: &str, duration: Option<Duration>) {
+        if duration.is_some() {
+            self.key(key);
+            millis(self.0, duration);
+        }
+    }
+}
+
+fn write_tls(object: &mut Object<'_>, tls: &Tls) {
+    object.text("tls_version", known(tls.version));
+    object.text("tls_cipher", known(tls.suite));
+    object.text("tls_sni", tls.sni.as_deref());
+    object.truth("tls_resumed", tls.resumed);
+}
+
+fn write_try(object: &mut Object<'_>, one: &Try<'_>, record: &Record<'_>) {
+    object.text("endpoint", Some(one.endpoint));
+    if let Some(status) = one.status {
+        object.number("status", status.as_u16());
+    }
+    object.text("error", one.error);
+    if one.hedged {
+        object.truth("hedged", true);
+    }
+    let end = one.ended.unwrap_or(record.duration);
+    object.millis("ms", Some(end.saturating_sub(one.chosen)));
 }
 
 fn write_reported(object: &mut Object<'_>, refusal: &Refusal) {
@@ -453,14 +479,31 @@ fn write_reported(object: &mut Object<'_>, refusal: &Refusal) {
     object.text("reason", refusal.reason.as_deref());
 }
 
-/// Milliseconds with three digits after the point.
-struct Millis(std::time::Duration);
-
-impl fmt::Display for Millis {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let micros = self.0.as_micros();
-        write!(f, "{}.{:03}", micros / 1_000, micros % 1_000)
+impl Phase {
+    fn of(self, phases: &Phases) -> Option<Duration> {
+        match self {
+            Self::Filters => phases.filters,
+            Self::Queue => phases.queue,
+            Self::Connect => phases.connect,
+            Self::Send => phases.send,
+            Self::Wait => phases.wait,
+            Self::Receive => phases.receive,
+        }
     }
+}
+
+/// Milliseconds with three digits after the point.
+fn millis(line: &mut Vec<u8>, duration: Option<Duration>) {
+    if let Some(duration) = duration {
+        let micros = u64::try_from(duration.as_micros()).unwrap_or(u64::MAX);
+        push_digits(line, micros / 1_000, 1);
+        line.push(b'.');
+        push_digits(line, micros % 1_000, 3);
+    }
+}
+
+fn yes_or_no(yes: bool) -> &'static str {
+    if yes { "yes" } else { "no" }
 }
 
 fn protocol(version: Version) -> Option<&'static str> {
@@ -498,25 +541,78 @@ pub(super) fn push(line: &mut Vec<u8>, value: impl fmt::Display) {
     write!(line, "{value}").expect("a vector takes every byte");
 }
 
+/// What became of a try that was not waited for any more.
+const GIVEN_UP: &str = "given_up";
+
 /// The status that `combined` gives to a request whose client left before there was one.
 const CLIENT_LEFT: u16 = 499;
 
 #[cfg(test)]
 mod tests {
-    use std::time::{Duration, UNIX_EPOCH};
+    use std::time::UNIX_EPOCH;
 
     use edgeway_sdk::{
-        Filter,
+        Filter, Trace, TraceId,
         prelude::StatusCode,
         test::{Outcome, Trial},
     };
     use serde_json::{Value, json};
 
-    use super::*;
+    use super::{super::field::FIELDS, *};
 
     struct Nothing;
 
     impl Filter for Nothing {}
+
+    fn tls() -> Tls {
+        let mut tls = Tls::default();
+        tls.version = "TLSv1.3";
+        tls.suite = "TLS_AES_128_GCM_SHA256";
+        tls.sni = Some("test.example".into());
+        tls.resumed = true;
+        tls
+    }
+
+    fn trace() -> Trace {
+        Trace {
+            id: TraceId(0xab),
+            ..Trace::begin()
+        }
+    }
+
+    fn ms(number: u64) -> Duration {
+        Duration::from_millis(number)
+    }
+
+    /// One that could not connect, and one that has answered.
+    fn tries() -> [Try<'static>; 2] {
+        let failed = Try {
+            number: 1,
+            endpoint: "a:1",
+            hedged: false,
+            chosen: ms(5),
+            connected: None,
+            reused: false,
+            sent: None,
+            answered: None,
+            ended: Some(ms(8)),
+            status: None,
+            error: Some("ConnectRefused"),
+        };
+        let answered = Try {
+            number: 2,
+            endpoint: "b:1",
+            chosen: ms(10),
+            connected: Some(ms(30)),
+            sent: Some(ms(100)),
+            answered: Some(ms(1_250)),
+            ended: None,
+            status: Some(StatusCode::OK),
+            error: None,
+            ..failed
+        };
+        [failed, answered]
+    }
 
     async fn outcome(trial: Trial) -> Outcome {
         let outcome = trial.run(&Nothing).await;
@@ -538,9 +634,11 @@ mod tests {
             Trial::get("/a?b=1&token=s")
                 .header("referer", "https://x.example/?code=s")
                 .header("user-agent", "curl/8")
-                .identity(Identity::new("ann")),
+                .identity(Identity::new("ann"))
+                .value(tls()),
         )
         .await;
+        outcome.exchange.trace = Some(trace());
         outcome.exchange.decided_by = Some("jwt".into());
         outcome.exchange.reason = Some("expired".to_owned());
         outcome.exchange.cached = Some(Cached {
@@ -551,14 +649,27 @@ mod tests {
         record.bytes_received = 5;
         record.bytes_sent = 200;
         record.error = Some("cut");
+        let tries = tries();
+        record.tries = &tries;
+        record.attempts = 2;
+        record.filtered = Some(ms(4));
         let line: Value = serde_json::from_str(&line("json", &record)).unwrap();
         let expected = json!({
-            "time": "2025-10-09T09:07:06.005Z", "request_id": "id-1", "client": "192.0.2.1",
+            "time": "2025-10-09T09:07:06.005Z", "request_id": "id-1",
+            "trace_id": "000000000000000000000000000000ab", "listener": "http", "client": "192.0.2.1",
+            "tls_version": "TLSv1.3", "tls_cipher": "TLS_AES_128_GCM_SHA256",
+            "tls_sni": "test.example", "tls_resumed": true,
             "peer": "192.0.2.1:40000", "method": "GET", "scheme": "http", "host": "test.example",
             "target": "/a?b=1&token=***", "protocol": "HTTP/1.1", "status": 200,
             "bytes_received": 5, "bytes_sent": 200, "duration_ms": 1500.0, "origin": "upstream",
             "cache": "miss", "cache_reason": "private",
-            "upstream": "test", "endpoint": "test", "attempts": 1, "upstream_ms": 1250.0,
+            "upstream": "test", "endpoint": "test", "attempts": 2,
+            "tries": [
+                {"endpoint": "a:1", "error": "ConnectRefused", "ms": 3.0},
+                {"endpoint": "b:1", "status": 200, "ms": 1490.0},
+            ],
+            "reused": false, "upstream_ms": 1250.0, "filters_ms": 4.0, "queue_ms": 6.0,
+            "connect_ms": 20.0, "send_ms": 70.0, "wait_ms": 1150.0, "receive_ms": 250.0,
             "route": "test", "subject": "ann", "filter": "jwt", "reason": "expired",
             "error": "cut", "referer": "https://x.example/?code=***", "user_agent": "curl/8",
         });
@@ -576,7 +687,7 @@ mod tests {
         let line: Value = serde_json::from_str(&line("json", &record)).unwrap();
         let mut keys: Vec<_> = line.as_object().unwrap().keys().cloned().collect();
         keys.sort();
-        let expected = "bytes_received bytes_sent client duration_ms host method origin peer \
+        let expected = "bytes_received bytes_sent client duration_ms host listener method origin peer \
                         protocol request_id route scheme target time";
         assert_eq!(keys.join(" "), expected);
     }
@@ -603,12 +714,13 @@ mod tests {
         );
     }
 
-    #[tokio::test]
-    async fn a_text_has_every_value() {
+    /// A request of which everything is known.
+    async fn known_outcome() -> Outcome {
         let mut outcome = outcome(
             Trial::get("/a?b=1&code=s")
                 .header("referer", "https://x.example/?sig=s")
-                .header("x-a", "1"),
+                .header("x-a", "1")
+                .value(tls()),
         )
         .await;
         outcome.exchange.decided_by = Some("jwt".into());
@@ -630,11 +742,20 @@ mod tests {
             refusal("limit", true),
             refusal("jwt", false),
         ];
+        outcome
+    }
+
+    #[tokio::test]
+    async fn a_text_has_every_value() {
+        let outcome = known_outcome().await;
         let mut record = outcome.record();
         record.status = Some(StatusCode::ACCEPTED);
         record.bytes_received = 1;
         record.bytes_sent = 2;
         record.error = Some("cut");
+        let tries = tries();
+        record.tries = &tries;
+        record.filtered = Some(ms(4));
         let cases = [
             ("{time}", "2025-10-09T09:07:06.005Z"),
             ("{status} {bytes_received} {bytes_sent}", "202 1 2"),
@@ -644,6 +765,14 @@ mod tests {
             ("{rule} {key} {reported}", "role ann waf,limit"),
             ("{origin} {protocol}", "upstream HTTP/1.1"),
             ("{cache} {cache_reason}", "bypass rule"),
+            ("{tries} {reused}", "a:1=ConnectRefused,b:1=200 no"),
+            ("{filters_ms} {queue_ms} {connect_ms}", "4.000 6.000 20.000"),
+            (
+                "{send_ms} {wait_ms} {receive_ms}",
+                "70.000 1150.000 250.000",
+            ),
+            ("{listener} {tls.version} {tls.resumed}", "http TLSv1.3 yes"),
+            ("{trace_id}", "-"),
             ("{target} {query}", "/a?b=1&code=*** b=1&code=***"),
             ("{header.Referer}", "https://x.example/?sig=***"),
             ("{query.b} {header.x-a} {header.x-none}", "1 1 -"),
@@ -684,6 +813,27 @@ mod tests {
         assert_eq!(combined.matches('"').count(), 6, "{combined}");
         assert_eq!(combined.matches('[').count(), 1, "{combined}");
         assert!(!text.contains('"'), "{text}");
+    }
+
+    #[tokio::test]
+    async fn the_journal_is_given_what_requests_are_looked_for_by() {
+        let mut outcome = outcome(Trial::get("/")).await;
+        outcome.exchange.host = "a\nb".to_owned();
+        outcome.exchange.trace = Some(trace());
+        let mut record = outcome.record();
+        let fields = |record: &Record<'_>| {
+            let mut line = Vec::new();
+            write_fields(&mut line, record);
+            assert!(!line.contains(&b'\n'));
+            String::from_utf8(line).unwrap().replace('\u{1e}', "|")
+        };
+        let expected = "PRIORITY=6|SYSLOG_IDENTIFIER=edgeway|EDGEWAY_REQUEST_ID=id-1|\
+                        EDGEWAY_CLIENT=192.0.2.1|EDGEWAY_METHOD=GET|EDGEWAY_STATUS=200|\
+                        EDGEWAY_HOST=a\\x0Ab|EDGEWAY_ROUTE=test|EDGEWAY_UPSTREAM=test|\
+                        EDGEWAY_ENDPOINT=test|EDGEWAY_TRACE_ID=000000000000000000000000000000ab|MESSAGE=";
+        assert_eq!(fields(&record), expected);
+        record.status = Some(StatusCode::BAD_GATEWAY);
+        assert!(fields(&record).starts_with("PRIORITY=4|"));
     }
 
     #[test]

@@ -20,6 +20,18 @@
 //! access_log: { skip: [{ paths: [/static/, '*.css'], statuses: [200-399, 404] }, { paths: /healthz }] }
 //! ```
 //!
+//! Where there are too many requests to write of each, `sample` has lines for a share of them, by chance, and for
+//! all that `always` names: those that failed, and those that were slow.
+//!
+//! Where the time of a request has gone is told by its phases, in the words of browsers: `filters_ms`, `queue_ms`
+//! (until the endpoint was chosen: the cache, waiting for a place, earlier tries), `connect_ms` (absent over a kept
+//! connection), `send_ms` (the request's body), `wait_ms` (for the answer to begin) and `receive_ms` (until its last
+//! byte was with the client). Together they are `duration_ms`. `upstream_ms` counts from the arrival of the request to the head of the
+//! endpoint's answer.
+//!
+//! Lines go to a stream, a file, syslog or the journal of systemd. That is given the values as fields as well:
+//! `journalctl EDGEWAY_STATUS=502`. A file that was renamed is opened anew when the gateway is told so (`SIGUSR1`).
+//!
 //! What clients send can't forge a line, nor a field of `json` and `combined`: control characters,
 //! quotes and backslashes are escaped. Values of query parameters that are secrets are written as
 //! `***`, in the target and in `Referer`.
@@ -28,37 +40,77 @@
 //! thread for each destination empties; see [`sink`].
 
 mod escape;
+mod field;
 mod file;
+mod journal;
 mod line;
-mod secrets;
+mod phases;
+mod sample;
+pub(crate) mod secrets;
 mod sink;
+mod syslog;
 mod time;
+mod to;
 
-use std::{path::PathBuf, sync::Arc, time::SystemTime};
+use std::{sync::Arc, time::SystemTime};
 
-use edgeway_sdk::{prelude::*, types::FilePath};
+use edgeway_sdk::{Resources, prelude::*, types::Percent};
 
-use self::{line::Format, secrets::Secrets, sink::Sink};
-use crate::criteria::{List, PathPattern, Statuses};
+pub use self::to::{LogSink, log_sinks, reopen_logs};
+use self::{
+    line::Format,
+    sample::{Always, Sample},
+    secrets::Secrets,
+    sink::Sink,
+    to::To,
+};
+use crate::{
+    criteria::{List, PathPattern, Statuses},
+    roll::Roll,
+};
 
 pub(crate) const DOC: &str = "\
 writes a line for every request when it has ended
 
 access_log:
-  format: json      # or combined, or a text such as '{time} {client_ip} {method} {target} {status}';
-                    # routes with a cache also have {cache}, such as hit or miss, and {cache_reason}
-  to: stdout        # or stderr, or { file: access.log }
+  format: json      # or combined, or a text such as '{time} {client_ip} {method} {target} {status}', with
+                    # all values that other texts know and {time} {status} {duration_ms} {bytes_received}
+                    # {bytes_sent} {protocol} {listener} {upstream} {endpoint} {attempts} {tries} {reused}
+                    # {upstream_ms} {filters_ms} {queue_ms} {connect_ms} {send_ms} {wait_ms} {receive_ms}
+                    # {origin} {cache} {cache_reason} {filter} {rule} {key} {reason} {reported} {error}
+                    # {tls.resumed}
+  to: stdout        # or stderr, { file: access.log } (opened anew on SIGUSR1), journald, or
+                    # { syslog: { address: 'udp:logs.internal:514', facility: local7, tag: edgeway } },
+                    # also 'tcp:logs.internal:601' and, if no address is given, 'unix:/dev/log'
   secrets: []       # more query parameters whose values are written as ***, beside access_token,
                     # jwt, token, id_token, refresh_token, code, password, secret, client_secret,
                     # api_key, apikey, key, signature and sig
   skip:             # requests that have no line; what is given in one entry must all hold
     - paths: [/static/, '*.css']    # /static/ is all below it, a * is any letters
       statuses: [200-399, 404]      # all if not given
+  #sample: 10%      # the share of the others that have one; all if not given
+  #always:          # those that have one even so
+    #statuses: [500-599]            # and whatever did not end as it should
+    #slower_than: 1s
 ";
 
 /// Whether the values of this query parameter are hidden in every access log.
 pub(crate) fn always_hides(name: &str) -> bool {
     Secrets::new(&[]).contains(name.as_bytes())
+}
+
+/// What `access_log: { format: json }` would write of a request that has just ended, without the end of the line. It
+/// hides what any access log of these resources hides.
+pub fn json_line(record: &Record<'_>, resources: &Resources) -> Vec<u8> {
+    let secrets = Secrets::all_of(&hidden(resources).all());
+    let mut line = Vec::with_capacity(LINE);
+    Format::Json.write(&mut line, record, SystemTime::now(), &secrets);
+    line
+}
+
+/// What the access logs in use hide.
+fn hidden(resources: &Resources) -> Arc<Roll<Secrets>> {
+    resources.shared("secrets of access logs", Roll::default)
 }
 
 /// `access_log: { format: combined, to: { file: /var/log/edgeway/access.log } }`
@@ -72,6 +124,8 @@ pub(crate) struct Config {
     secrets: Vec<String>,
     #[serde(default)]
     skip: Vec<Skip>,
+    sample: Option<Percent>,
+    always: Option<Always>,
 }
 
 /// Requests that have no line: those to which all of this applies.
@@ -81,26 +135,22 @@ struct Skip {
     statuses: Option<List<Statuses>>,
 }
 
-/// Where lines go.
-#[derive(Default, Deserialize)]
-#[serde(rename_all = "snake_case")]
-enum To {
-    #[default]
-    Stdout,
-    Stderr,
-    File(FilePath),
-}
-
 /// Writes a line for every request.
 pub(crate) struct AccessLog {
     format: Format,
-    secrets: Secrets,
+    secrets: Arc<Secrets>,
     skip: Vec<Skip>,
+    sample: Option<Sample>,
+    /// Whether each line comes with its values as fields.
+    fields: bool,
     sink: Arc<Sink>,
+    /// Kept, so that all are known as long as one is used.
+    _sinks: Arc<Roll<Sink>>,
+    _hidden: Arc<Roll<Secrets>>,
 }
 
 pub(crate) fn build(config: Config, build: &mut Build<'_>) -> Result<AccessLog, BuildError> {
-    let secrets = Secrets::new(&config.secrets);
+    let secrets = Arc::new(Secrets::new(&config.secrets));
     if let Some(name) = config.format.revealed(&secrets) {
         let message = format!("`{{query.{name}}}` would write a secret into the log");
         return Err(BuildError::at("format", message));
@@ -109,46 +159,27 @@ pub(crate) fn build(config: Config, build: &mut Build<'_>) -> Result<AccessLog, 
         let error = BuildError::at(format!("skip.{number}"), "no request would have a line");
         return Err(error.help("say which, by `paths` or `statuses`"));
     }
-    let sink = destination(&config.to, build)?;
-    let started = Arc::clone(&sink);
-    build.background(async move { started.start() });
+    let sample = Sample::new(config.sample, config.always)?;
+    let sink = config.to.sink(build)?;
+    let sinks = to::sinks(build.resources());
+    let (started, all) = (Arc::clone(&sink), Arc::clone(&sinks));
+    let hidden = hidden(build.resources());
+    let (names, others) = (Arc::clone(&secrets), Arc::clone(&hidden));
+    build.background(async move {
+        started.start();
+        all.add(&started);
+        others.add(&names);
+    });
     Ok(AccessLog {
         format: config.format,
         secrets,
         skip: config.skip,
+        sample,
+        fields: config.to.takes_fields(),
         sink,
+        _sinks: sinks,
+        _hidden: hidden,
     })
-}
-
-fn destination(to: &To, build: &Build<'_>) -> Result<Arc<Sink>, BuildError> {
-    let resources = build.resources();
-    match to {
-        To::Stdout => {
-            Ok(resources.shared("stdout", || Sink::new("stdout", || Ok(std::io::stdout()))))
-        }
-        To::Stderr => {
-            Ok(resources.shared("stderr", || Sink::new("stderr", || Ok(std::io::stderr()))))
-        }
-        To::File(path) => {
-            let path = resolved(build.path(path));
-            let name = path.display().to_string();
-            resources
-                .try_shared(&format!("file {name}"), || Sink::file(&path))
-                .map_err(|error| BuildError::at("to.file", format!("can't open `{name}`: {error}")))
-        }
-    }
-}
-
-/// The same path for all who write the same file, whichever way they came to it.
-fn resolved(path: PathBuf) -> PathBuf {
-    if let Ok(known) = path.canonicalize() {
-        return known;
-    }
-    let folder = path.parent().and_then(|folder| folder.canonicalize().ok());
-    match (folder, path.file_name()) {
-        (Some(folder), Some(name)) => folder.join(name),
-        _ => path,
-    }
 }
 
 #[async_trait]
@@ -161,7 +192,17 @@ impl Filter for AccessLog {
         if self.skip.iter().any(|skip| skip.fits(record)) {
             return;
         }
+        if self
+            .sample
+            .as_ref()
+            .is_some_and(|sample| !sample.takes(record))
+        {
+            return;
+        }
         let mut line = Vec::with_capacity(LINE);
+        if self.fields {
+            line::write_fields(&mut line, record);
+        }
         self.format
             .write(&mut line, record, SystemTime::now(), &self.secrets);
         line.push(b'\n');
@@ -262,6 +303,43 @@ mod tests {
     }
 
     #[test]
+    fn all_destinations_in_use_are_known_and_opened_again_together() {
+        let folder = tempfile::tempdir().unwrap();
+        let resources = Resources::default();
+        let paths = ["a.log", "b.log"].map(|name| folder.path().join(name));
+        let json = |name: &str| format!(r#"{{"format": "{{path}}", "to": {{"file": "{name}"}}}}"#);
+        let filters = ["a.log", "b.log", "b.log"]
+            .map(|name| built(&json(name), &resources, folder.path()).unwrap());
+        let sinks = paths.each_ref().map(|path| LogSink {
+            to: path
+                .canonicalize()
+                .unwrap_or_else(|_| path.clone())
+                .display()
+                .to_string(),
+            lost: 0,
+        });
+        assert_eq!(log_sinks(&resources), sinks);
+        for filter in &filters {
+            log(filter, "/1");
+        }
+        for path in &paths {
+            while !path.exists() {
+                std::thread::yield_now();
+            }
+            fs::rename(path, path.with_extension("old")).unwrap();
+        }
+        reopen_logs(&resources);
+        for filter in &filters {
+            log(filter, "/2");
+        }
+        drop(filters);
+        assert_eq!(log_sinks(&resources), []);
+        let lines = |path: &Path| fs::read_to_string(path).unwrap_or_default().lines().count();
+        let counts = paths.map(|path| lines(&path) + lines(&path.with_extension("old")));
+        assert_eq!(counts, [2, 4]);
+    }
+
+    #[test]
     fn no_file_is_made_for_a_configuration_that_is_only_checked() {
         let folder = tempfile::tempdir().unwrap();
         let resources = Resources::default();
@@ -300,6 +378,12 @@ mod tests {
             ("{}", "stdout"),
             (r#"{"to": "stdout"}"#, "stdout"),
             (r#"{"to": "stderr", "format": "combined"}"#, "stderr"),
+            (r#"{"to": "journald"}"#, "journald"),
+            (r#"{"to": {"syslog": {}}}"#, "syslog unix:/dev/log"),
+            (
+                r#"{"to": {"syslog": {"address": "udp:h:514", "facility": "daemon", "tag": "t"}}}"#,
+                "syslog udp:h:514",
+            ),
         ] {
             assert_eq!(test::build(json, build).unwrap().sink.name(), name);
         }

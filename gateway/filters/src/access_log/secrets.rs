@@ -1,20 +1,28 @@
 //! Hides values of query parameters that nobody may read in a log.
 
+use std::sync::Arc;
+
 use smallvec::SmallVec;
 
 /// The names of query parameters whose values are secrets, in lower case.
-pub(super) struct Secrets(Vec<String>);
+pub(crate) struct Secrets(Vec<String>);
 
 impl Secrets {
     /// The names that are secret everywhere, and these.
-    pub(super) fn new(more: &[String]) -> Self {
+    pub(crate) fn new(more: &[String]) -> Self {
         let mut names: Vec<_> = more.iter().map(|name| name.to_ascii_lowercase()).collect();
         names.extend(ALWAYS.map(str::to_owned));
         Self(names)
     }
 
+    /// All that one of these hides, and the names that are secret everywhere.
+    pub(super) fn all_of(several: &[Arc<Self>]) -> Self {
+        let names = several.iter().flat_map(|secrets| secrets.0.iter().cloned());
+        Self(names.chain(ALWAYS.map(str::to_owned)).collect())
+    }
+
     /// Hands out a URL, or a part of one that begins with its path, piece by piece.
-    pub(super) fn mask_url<'a>(&self, url: &'a [u8], mut piece: impl FnMut(&'a [u8])) {
+    pub(crate) fn mask_url<'a>(&self, url: &'a [u8], mut piece: impl FnMut(&'a [u8])) {
         let Some(at) = url.iter().position(|byte| matches!(byte, b'?' | b'#')) else {
             return piece(url);
         };
@@ -24,7 +32,7 @@ impl Secrets {
     }
 
     /// Hands out a query piece by piece.
-    pub(super) fn mask_query<'a>(&self, query: &'a [u8], mut piece: impl FnMut(&'a [u8])) {
+    pub(crate) fn mask_query<'a>(&self, query: &'a [u8], mut piece: impl FnMut(&'a [u8])) {
         for pair in query.split_inclusive(|byte| *byte == b'&') {
             let Some(at) = self.secret_in(pair) else {
                 piece(pair);
@@ -58,7 +66,7 @@ impl Secrets {
 
     /// Whether this name, as it stands in a query, is that of a secret. So is every name that has
     /// one within: `user[password]`.
-    pub(super) fn contains(&self, name: &[u8]) -> bool {
+    pub(crate) fn contains(&self, name: &[u8]) -> bool {
         let name: SmallVec<[u8; 64]> = decoded(name).collect();
         name.split(|byte| matches!(byte, b'[' | b']'))
             .any(|part| self.0.iter().any(|secret| secret.as_bytes() == part))

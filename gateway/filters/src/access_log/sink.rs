@@ -8,13 +8,15 @@
 //! A destination that can't be written (a full disk) loses lines but nothing else; they are counted
 //! too. What was lost is told in the gateway's own log, once a second at most. So it is with one that
 //! can't be opened, which is tried again every few seconds.
+//!
+//! A file that was renamed is opened [anew](Sink::reopen): each line is whole in one of the two files.
 
 use std::{
     io::{self, ErrorKind, Write},
     path::Path,
     sync::{
         Arc, Mutex, PoisonError,
-        atomic::{AtomicU64, AtomicUsize, Ordering},
+        atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering},
         mpsc::{self, Receiver, RecvTimeoutError, SyncSender},
     },
     thread,
@@ -32,6 +34,10 @@ pub(super) struct Sink {
     queued: Arc<AtomicUsize>,
     /// Lines that found the queue full.
     lost: Arc<AtomicU64>,
+    /// Those, and lines that could not be written, since the beginning.
+    lost_ever: Arc<AtomicU64>,
+    /// The file that is written was renamed.
+    renamed: Arc<AtomicBool>,
     writer: Mutex<State>,
 }
 
@@ -61,12 +67,17 @@ impl Sink {
         let (queue, lines) = mpsc::sync_channel(QUEUE);
         let lost = Arc::<AtomicU64>::default();
         let queued = Arc::<AtomicUsize>::default();
+        let lost_ever = Arc::<AtomicU64>::default();
+        let renamed = Arc::<AtomicBool>::default();
         let writer = Writer {
             name: name.clone(),
             lines,
             queued: Arc::clone(&queued),
             lost: Arc::clone(&lost),
+            lost_ever: Arc::clone(&lost_ever),
+            renamed: Arc::clone(&renamed),
             open: Box::new(move || Ok(Box::new(open()?))),
+            after_failure: AfterFailure::Keep,
             output: None,
             tried: None,
             missed: 0,
@@ -80,14 +91,42 @@ impl Sink {
             queue: Some(queue),
             queued,
             lost,
+            lost_ever,
+            renamed,
             writer: Mutex::new(State::Ready(writer)),
         }
     }
 
+    /// The same as a sink that is opened anew after a failure: one of messages, which are taken whole or not at
+    /// all, by somebody who may have come back.
+    pub(super) fn anew(mut self) -> Self {
+        let state = self
+            .writer
+            .get_mut()
+            .unwrap_or_else(PoisonError::into_inner);
+        if let State::Ready(writer) = state {
+            writer.after_failure = AfterFailure::Reopen;
+        }
+        self
+    }
+
     /// What the log calls it.
-    #[cfg(test)]
     pub(super) fn name(&self) -> &str {
         &self.name
+    }
+
+    /// How many lines were lost since the beginning.
+    pub(super) fn lost(&self) -> u64 {
+        self.lost_ever.load(Ordering::Relaxed)
+    }
+
+    /// Has what is written opened again, before the next line and without waiting for it.
+    pub(super) fn reopen(&self) {
+        self.renamed.store(true, Ordering::Release);
+        if let Some(queue) = &self.queue {
+            // Wakes the thread, which is awake if the queue is full.
+            drop(queue.try_send(Vec::new()));
+        }
     }
 
     /// Starts to write, unless that was done before.
@@ -125,6 +164,7 @@ impl Sink {
         if queue.is_none_or(|queue| queue.try_send(line).is_err()) {
             self.queued.fetch_sub(size, Ordering::Relaxed);
             self.lost.fetch_add(1, Ordering::Relaxed);
+            self.lost_ever.fetch_add(1, Ordering::Relaxed);
         }
     }
 }
@@ -157,7 +197,10 @@ struct Writer {
     lines: Receiver<Vec<u8>>,
     queued: Arc<AtomicUsize>,
     lost: Arc<AtomicU64>,
+    lost_ever: Arc<AtomicU64>,
+    renamed: Arc<AtomicBool>,
     open: Box<Open>,
+    after_failure: AfterFailure,
     /// There once it could be opened.
     output: Option<Box<dyn Write + Send>>,
     /// When it could not be opened last.
@@ -169,6 +212,15 @@ struct Writer {
     torn: bool,
     failures: Failures,
     reported: Option<Instant>,
+}
+
+/// What becomes of what is written when that has failed.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum AfterFailure {
+    /// The disk may have room again.
+    Keep,
+    /// Nothing more comes of it.
+    Reopen,
 }
 
 /// Lines that could not be written, since that was last reported.
@@ -255,11 +307,29 @@ impl Writer {
         self.lines.recv().ok()
     }
 
+    /// Opens what was renamed. If that fails, the lines go on to where they went.
+    fn reopen(&mut self) {
+        if !self.renamed.swap(false, Ordering::AcqRel) {
+            return;
+        }
+        match (self.open)() {
+            Ok(output) => {
+                self.output = Some(output);
+                self.torn = false;
+            }
+            Err(error) => {
+                let name = &self.name;
+                log::error!("the access log to {name} can't be opened again: {error}");
+            }
+        }
+    }
+
     /// Writes the batch. What can't be written is counted and forgotten.
     fn flush(&mut self) {
+        self.reopen();
         self.open();
         let Some(output) = &mut self.output else {
-            self.missed += count_lines(&self.batch);
+            self.miss(count_lines(&self.batch));
             self.batch.clear();
             return;
         };
@@ -268,6 +338,7 @@ impl Writer {
             self.batch.insert(0, b'\n');
         }
         let mut rest = self.batch.as_slice();
+        let mut patient = self.after_failure == AfterFailure::Reopen;
         let result = loop {
             if rest.is_empty() {
                 break output.flush();
@@ -276,20 +347,40 @@ impl Writer {
                 Ok(0) => break Err(ErrorKind::WriteZero.into()),
                 Ok(count) => rest = rest.get(count..).unwrap_or_default(),
                 Err(error) if error.kind() == ErrorKind::Interrupted => {}
+                Err(error) if patient => {
+                    patient = false;
+                    match (self.open)() {
+                        Ok(anew) => *output = anew,
+                        Err(_) => break Err(error),
+                    }
+                }
                 Err(error) => break Err(error),
             }
         };
         let written = self.batch.len() - rest.len();
-        if let Some(last) = written.checked_sub(1) {
+        if let Some(last) = written.checked_sub(1)
+            && self.after_failure == AfterFailure::Keep
+        {
             self.torn = self.batch.get(last) != Some(&b'\n');
         }
         if let Err(error) = result {
             // The end of the torn line was counted with it.
             let counted = u64::from(repaired && written == 0);
-            self.failures.lines += count_lines(rest) - counted;
+            let lines = count_lines(rest) - counted;
+            self.failures.lines += lines;
+            self.lost_ever.fetch_add(lines, Ordering::Relaxed);
             self.failures.last = Some(error);
+            if self.after_failure == AfterFailure::Reopen {
+                self.output = None;
+                self.tried = Some(Instant::now());
+            }
         }
         self.batch.clear();
+    }
+
+    fn miss(&mut self, lines: u64) {
+        self.missed += lines;
+        self.lost_ever.fetch_add(lines, Ordering::Relaxed);
     }
 
     fn has_news(&self) -> bool {
@@ -313,6 +404,12 @@ impl Writer {
             log::error!("the access log to {name} has lost {lines} lines: {error}");
         }
     }
+}
+
+/// The first of several lines, with its end: what writes messages takes one at a time.
+pub(super) fn first_line(lines: &[u8]) -> &[u8] {
+    let end = lines.iter().position(|byte| *byte == b'\n');
+    lines.split_at(end.map_or(lines.len(), |end| end + 1)).0
 }
 
 fn count_lines(bytes: &[u8]) -> u64 {
@@ -506,6 +603,69 @@ mod tests {
         assert_eq!(write(b"5\n", RETRY), (0, 3));
         assert_eq!(write(b"6\n", RETRY), (0, 3));
         assert_eq!(output.text(), "5\n6\n");
+    }
+
+    #[test]
+    fn a_file_that_was_renamed_is_opened_again_before_the_next_line() {
+        let folder = tempfile::tempdir().unwrap();
+        let (path, old) = (folder.path().join("a.log"), folder.path().join("a.log.1"));
+        let read = |path: &Path| std::fs::read_to_string(path).unwrap_or_default();
+        let sink = Sink::file(&path).unwrap();
+        let mut writer = writer(&sink);
+        let mut write = |line: &[u8]| {
+            writer.batch.extend_from_slice(line);
+            writer.flush();
+        };
+        write(b"1\n");
+        std::fs::rename(&path, &old).unwrap();
+        write(b"2\n");
+        assert_eq!((read(&old), path.exists()), ("1\n2\n".to_owned(), false));
+        sink.reopen();
+        // The thread is woken by an empty line.
+        write(b"");
+        assert!(path.exists());
+        write(b"3\n");
+        assert_eq!(
+            (read(&old), read(&path)),
+            ("1\n2\n".to_owned(), "3\n".to_owned())
+        );
+        // In vain: the lines go on to where they went.
+        std::fs::remove_file(&path).unwrap();
+        std::fs::create_dir(&path).unwrap();
+        sink.reopen();
+        write(b"4\n");
+        assert_eq!(sink.lost(), 0);
+    }
+
+    #[test]
+    fn somebody_who_takes_messages_and_was_away_is_found_again() {
+        let output = Output::default();
+        let opens = Arc::new(AtomicU64::new(0));
+        let (opened, count) = (output.clone(), Arc::clone(&opens));
+        let sink = Sink::new("test", move || {
+            match count.fetch_add(1, Ordering::Relaxed) {
+                0 | 1 | 3 => Ok(opened.clone()),
+                _ => Err(ErrorKind::NotFound.into()),
+            }
+        })
+        .anew();
+        let mut writer = writer(&sink);
+        let mut write = |line: &[u8], plan: Vec<io::Result<usize>>, passed: Duration| {
+            output.plan.lock().unwrap().extend(plan.into_iter().rev());
+            writer.tried = writer.tried.and_then(|last| last.checked_sub(passed));
+            writer.batch.extend_from_slice(line);
+            writer.flush();
+        };
+        let away = || Err(ErrorKind::ConnectionReset.into());
+        // Back at once: nothing is lost.
+        write(b"1\n2\n", vec![Ok(2), away()], Duration::ZERO);
+        assert_eq!((output.text().as_str(), sink.lost()), ("1\n2\n", 0));
+        // Away for longer.
+        write(b"3\n4\n", vec![Ok(2), away()], Duration::ZERO);
+        write(b"5\n", vec![], Duration::ZERO);
+        assert_eq!((output.text().as_str(), sink.lost()), ("1\n2\n3\n", 2));
+        write(b"6\n", vec![], RETRY);
+        assert_eq!((output.text().as_str(), sink.lost()), ("1\n2\n3\n6\n", 2));
     }
 
     /// What is in the output after these batches, and how many lines were lost.

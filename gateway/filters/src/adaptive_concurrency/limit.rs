@@ -82,6 +82,10 @@ impl Limit {
         }
     }
 
+    pub(super) fn in_flight(&self) -> u32 {
+        self.in_flight.load(Relaxed)
+    }
+
     /// Gives a place back.
     pub(super) fn leave(&self) {
         self.in_flight.fetch_sub(1, Relaxed);

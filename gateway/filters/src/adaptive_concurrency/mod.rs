@@ -197,6 +197,15 @@ impl Filter for AdaptiveConcurrency {
         }
     }
 
+    fn limit(&self) -> Option<Vec<(&'static str, f64)>> {
+        let limit = &self.shared.limit;
+        let now = limit.now(&self.settings);
+        Some(vec![
+            ("limit", now.into()),
+            ("in_flight", limit.in_flight().into()),
+        ])
+    }
+
     fn response(&self, response: &mut Response<'_>) -> Result<()> {
         if let Some(place) = Place::of(&response.exchange().values, &self.shared)
             && place.leave()
@@ -216,6 +225,10 @@ impl Filter for AdaptiveConcurrency {
         if let Some(place) = Place::of(&record.exchange.values, &self.shared) {
             place.leave();
         }
+    }
+
+    fn offline(&self, _: &Request<'_>) -> Offline {
+        Offline::Decides
     }
 
     fn hooks(&self) -> Hooks {

@@ -167,6 +167,10 @@ impl Filter for ApiKey {
         Ok(Flow::Continue)
     }
 
+    fn offline(&self, _: &Request<'_>) -> Offline {
+        Offline::Decides
+    }
+
     fn hooks(&self) -> Hooks {
         Hooks::REQUEST
     }

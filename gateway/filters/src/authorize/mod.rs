@@ -121,6 +121,10 @@ impl Filter for Authorize {
             .into())
     }
 
+    fn offline(&self, _: &Request<'_>) -> Offline {
+        Offline::Decides
+    }
+
     fn hooks(&self) -> Hooks {
         Hooks::REQUEST
     }

@@ -168,6 +168,10 @@ impl Filter for BodyLimit {
         Ok(Flow::Continue)
     }
 
+    fn offline(&self, _: &Request<'_>) -> Offline {
+        Offline::Decides
+    }
+
     fn hooks(&self) -> Hooks {
         Hooks::REQUEST
     }

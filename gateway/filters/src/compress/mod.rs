@@ -39,6 +39,8 @@ use std::sync::{
 use self::encoder::{Effort, Encoder, Then};
 use crate::{
     criteria::{List, MediaType},
+    list::vary,
+    plain,
     written::OneOrMany,
 };
 use bytes::Bytes;
@@ -217,6 +219,10 @@ impl Filter for Compress {
         false
     }
 
+    fn offline(&self, _: &Request<'_>) -> Offline {
+        Offline::Decides
+    }
+
     fn hooks(&self) -> Hooks {
         Hooks::REQUEST | Hooks::FETCHED | Hooks::RESPONSE
     }
@@ -238,7 +244,7 @@ impl Compress {
             // It has the headers of a 200 that is not here. A file of ours says in it what it would say there.
             let ours = response.origin() == Origin::Reply;
             if ours || response.headers().contains_key(header::VARY) {
-                add_vary(response);
+                vary(response, VARY);
             }
             return;
         }
@@ -247,13 +253,13 @@ impl Compress {
         }
         if response.headers().contains_key(header::CONTENT_ENCODING) {
             // By whom the request was passed on to, in the one coding that it has asked for.
-            return add_vary(response);
+            return vary(response, VARY);
         }
         let length = length(response);
         if length.is_some_and(|length| length < self.min_size.max(1)) {
             return;
         }
-        add_vary(response);
+        vary(response, VARY);
         let effort = self
             .efforts
             .iter()
@@ -275,7 +281,7 @@ impl Compress {
         let Some(content_type) = response.header(header::CONTENT_TYPE) else {
             return false;
         };
-        let essence = content_type.split(';').next().unwrap_or_default().trim();
+        let essence = plain::essence(content_type);
         if is_never(essence) {
             return false;
         }
@@ -321,19 +327,6 @@ fn length(response: &Response<'_>) -> Option<u64> {
         return None;
     }
     response.header(header::CONTENT_LENGTH)?.parse().ok()
-}
-
-/// Has caches ask what a client accepts before they give it this response.
-fn add_vary(response: &mut Response<'_>) {
-    let lines = response.headers().get_all(header::VARY).iter();
-    let mut names = lines.flat_map(|line| line.as_bytes().split(|byte| *byte == b','));
-    let known = names.any(|name| {
-        let name = name.trim_ascii();
-        name == b"*" || name.eq_ignore_ascii_case(b"accept-encoding")
-    });
-    if !known {
-        response.append_header(header::VARY, VARY);
-    }
 }
 
 /// The weak form of the tag of a 304, if that is how the client knows it.
@@ -460,7 +453,7 @@ impl BodyEdit for Compressing {
 }
 
 const IDENTITY: HeaderValue = HeaderValue::from_static("identity");
-const VARY: HeaderValue = HeaderValue::from_static("Accept-Encoding");
+const VARY: &str = "Accept-Encoding";
 
 /// What would not be true any more.
 const UNCHANGED: [HeaderName; 5] = [

@@ -202,6 +202,10 @@ impl Filter for Csrf {
         }
     }
 
+    fn offline(&self, _: &Request<'_>) -> Offline {
+        Offline::Decides
+    }
+
     fn hooks(&self) -> Hooks {
         Hooks::REQUEST | Hooks::RESPONSE
     }

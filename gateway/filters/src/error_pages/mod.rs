@@ -30,7 +30,7 @@ use self::{
     statuses::Statuses,
     text::{Escape, Text, Told},
 };
-use crate::{watched::Watched, written::OneOrMany};
+use crate::{list::vary, watched::Watched, written::OneOrMany};
 
 pub(crate) const DOC: &str = "\
 shows pages of our own for errors
@@ -372,7 +372,7 @@ impl Filter for ErrorPages {
         }
         let nosniff = HeaderValue::from_static("nosniff");
         response.set_header(header::X_CONTENT_TYPE_OPTIONS, nosniff);
-        vary(response);
+        vary(response, "Accept");
         keep_from_caches(response);
         Ok(())
     }
@@ -408,15 +408,3 @@ const LIFETIMES: [HeaderName; 5] = [
     HeaderName::from_static("cdn-cache-control"),
     HeaderName::from_static("surrogate-control"),
 ];
-
-/// Says that the response is another one for other values of `Accept`.
-fn vary(response: &mut Response<'_>) {
-    let lines = response.headers().get_all(header::VARY).iter();
-    let known = lines
-        .filter_map(|line| line.to_str().ok())
-        .flat_map(|line| line.split(','))
-        .any(|name| matches!(name.trim(), "*") || name.trim().eq_ignore_ascii_case("accept"));
-    if !known {
-        response.append_header(header::VARY, HeaderValue::from_static("Accept"));
-    }
-}

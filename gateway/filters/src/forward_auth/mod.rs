@@ -92,6 +92,10 @@ impl Filter for ForwardAuth {
         Ok(())
     }
 
+    fn offline(&self, _: &Request<'_>) -> Offline {
+        Offline::Needs("the authorization service")
+    }
+
     fn hooks(&self) -> Hooks {
         Hooks::REQUEST | Hooks::RESPONSE
     }

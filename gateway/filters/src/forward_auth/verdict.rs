@@ -247,6 +247,7 @@ mod tests {
             status: StatusCode::from_u16(status).unwrap(),
             headers: map,
             body: Bytes::new(),
+            trailers: HeaderMap::new(),
         }
     }
 

@@ -134,6 +134,7 @@ mod tests {
             status: StatusCode::from_u16(status).unwrap(),
             headers: HeaderMap::new(),
             body: body.into(),
+            trailers: HeaderMap::new(),
         };
         issuer.judge(&answer, &Forward::default(), NOW)
     }

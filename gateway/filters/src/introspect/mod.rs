@@ -91,6 +91,10 @@ impl Filter for Introspect {
         Ok(Flow::Continue)
     }
 
+    fn offline(&self, _: &Request<'_>) -> Offline {
+        Offline::Needs("the authorization server")
+    }
+
     fn hooks(&self) -> Hooks {
         Hooks::REQUEST
     }

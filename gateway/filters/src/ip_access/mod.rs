@@ -100,6 +100,10 @@ impl Filter for IpAccess {
         Ok(reply.into())
     }
 
+    fn offline(&self, _: &Request<'_>) -> Offline {
+        Offline::Decides
+    }
+
     fn hooks(&self) -> Hooks {
         Hooks::REQUEST
     }

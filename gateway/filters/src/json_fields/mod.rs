@@ -129,6 +129,10 @@ impl Filter for JsonFields {
         self.unreadable == Unreadable::Refuse
     }
 
+    fn offline(&self, _: &Request<'_>) -> Offline {
+        Offline::Decides
+    }
+
     fn hooks(&self) -> Hooks {
         Hooks::REQUEST | Hooks::RESPONSE.only_if(self.response.is_some())
     }

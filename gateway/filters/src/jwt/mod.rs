@@ -22,7 +22,7 @@ use std::{
 };
 
 use async_trait::async_trait;
-use edgeway_sdk::{Build, BuildError, Filter, Flow, Hooks, Identity, Request, Result};
+use edgeway_sdk::{Build, BuildError, Filter, Flow, Hooks, Identity, Offline, Request, Result};
 use jsonwebtoken::Algorithm;
 use serde_json::Value;
 
@@ -162,6 +162,18 @@ impl Filter for Jwt {
         // A clock before 1970 is so wrong that all tokens have expired.
         let now = now.map_or(Seconds::INFINITY, |now| now.as_secs_f64());
         Ok(self.decide(request, now).await)
+    }
+
+    fn offline(&self, request: &Request<'_>) -> Offline {
+        // Who has no token is told so without them.
+        if !matches!(self.places.find(request), Ok(Some(_))) {
+            return Offline::Decides;
+        }
+        match (&self.keys.published, &self.revocations) {
+            (Some(_), _) => Offline::Needs("the keys that the issuer publishes"),
+            (None, Some(_)) => Offline::Needs("the list of revocations"),
+            (None, None) => Offline::Decides,
+        }
     }
 
     fn hooks(&self) -> Hooks {

@@ -160,6 +160,10 @@ impl Filter for Oidc {
         true
     }
 
+    fn offline(&self, _: &Request<'_>) -> Offline {
+        Offline::Needs("the provider")
+    }
+
     fn hooks(&self) -> Hooks {
         Hooks::REQUEST | Hooks::RESPONSE
     }

@@ -297,6 +297,7 @@ mod tests {
                 status: StatusCode::from_u16(status).unwrap(),
                 headers: http::HeaderMap::new(),
                 body: body.into(),
+                trailers: http::HeaderMap::new(),
             })
         };
         let is_final = |denied| matches!(denied, Denied::Invalid(_));

@@ -269,6 +269,11 @@ impl Shared {
 
 #[async_trait]
 impl Filter for RateLimit {
+    /// What is counted is counted by keys: whom it has held back, its refusals tell.
+    fn limit(&self) -> Option<Vec<(&'static str, f64)>> {
+        Some(Vec::new())
+    }
+
     async fn request(&self, request: &mut Request<'_>) -> Result<Flow> {
         let client = request.client().to_canonical();
         if self.allow.iter().any(|network| network.contains(&client)) {
@@ -291,6 +296,13 @@ impl Filter for RateLimit {
     fn response(&self, response: &mut Response<'_>) -> Result<()> {
         Told::tell(response, Speaker::at(self));
         Ok(())
+    }
+
+    fn offline(&self, _: &Request<'_>) -> Offline {
+        match self.shared {
+            Some(_) => Offline::Needs("the store"),
+            None => Offline::Decides,
+        }
     }
 
     fn hooks(&self) -> Hooks {

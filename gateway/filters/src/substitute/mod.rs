@@ -88,6 +88,10 @@ impl Filter for Substitute {
         false
     }
 
+    fn offline(&self, _: &Request<'_>) -> Offline {
+        Offline::Decides
+    }
+
     fn hooks(&self) -> Hooks {
         Hooks::REQUEST | Hooks::RESPONSE
     }

@@ -76,6 +76,10 @@ impl Filter for Waf {
         Ok(Flow::Continue)
     }
 
+    fn offline(&self, _: &Request<'_>) -> Offline {
+        Offline::Decides
+    }
+
     fn hooks(&self) -> Hooks {
         Hooks::REQUEST
     }

@@ -6,6 +6,7 @@ mod compress;
 mod files;
 mod idle;
 mod limit;
+mod observe;
 mod proxy_jwt;
 mod surge;
 mod tls;
@@ -71,6 +72,11 @@ const ALL: &[Kind] = &[
         name: "limit",
         title: "A limit of requests for each client, and a million clients",
         prepare: limit::prepare,
+    },
+    Kind {
+        name: "observe",
+        title: "What it costs to be watched",
+        prepare: observe::prepare,
     },
     Kind {
         name: "files",

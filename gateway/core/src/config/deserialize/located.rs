@@ -16,9 +16,9 @@ use crate::config::diagnostic::Spot;
 use crate::config::document::NodeId;
 
 /// The names under which our deserializer knows these types.
-pub(super) const AT: &str = "$edgeway::At";
-pub(super) const NODE: &str = "$edgeway::NodeRef";
-pub(super) const NAMED: &str = "$edgeway::Named";
+pub(in crate::config) const AT: &str = "$edgeway::At";
+pub(in crate::config) const NODE: &str = "$edgeway::NodeRef";
+pub(in crate::config) const NAMED: &str = "$edgeway::Named";
 
 /// A value, and the node where it stands. It compares and hashes as the value alone.
 #[derive(Clone, Copy, Debug)]

@@ -28,8 +28,17 @@ pub(crate) enum Look {
 impl Look {
     /// Colour if standard error is a terminal and `NO_COLOR` is unset or empty.
     pub(crate) fn of_stderr() -> Self {
+        Self::of(&std::io::stderr())
+    }
+
+    /// The same of standard output.
+    pub(crate) fn of_stdout() -> Self {
+        Self::of(&std::io::stdout())
+    }
+
+    fn of(stream: &impl IsTerminal) -> Self {
         let refused = std::env::var_os("NO_COLOR").is_some_and(|value| !value.is_empty());
-        if refused || !std::io::stderr().is_terminal() {
+        if refused || !stream.is_terminal() {
             Self::Plain
         } else {
             Self::Coloured

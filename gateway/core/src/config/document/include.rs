@@ -8,7 +8,7 @@ use std::fs::File;
 use std::io::Read as _;
 use std::path::{Path, PathBuf};
 
-use super::{Document, Kind, NodeId, Parent, Place, parse};
+use super::{Document, Kind, NodeId, Parent, Place, parse, sources::Stamp};
 use crate::config::diagnostic::{Diagnostic, Problems, nearest, one_of};
 
 /// How deep files may include files.
@@ -21,12 +21,12 @@ const FILES: usize = 10_000;
 const SIZE: u64 = 64 << 20;
 
 /// What an included file may have at its top.
-const KEYS: [&str; 3] = ["include", "routes", "upstreams"];
+const KEYS: [&str; 4] = ["include", "routes", "tests", "upstreams"];
 
 /// Reads the main file and all it includes into an empty document.
 pub(super) fn load(document: &mut Document, path: &Path, problems: &mut Problems) {
     let mut loader = Loader::new(document, problems);
-    match read(path) {
+    match loader.read(path) {
         Ok(bytes) => loader.main(path, &bytes),
         Err(reason) => {
             // The document has its main file even so: it is where the top is.
@@ -127,8 +127,10 @@ impl<'a> Loader<'a> {
         if !pattern.contains(['*', '?', '[']) {
             return vec![folder.join(pattern)];
         }
-        let folder = glob::Pattern::escape(&folder.to_string_lossy());
-        let paths = match glob::glob(&Path::new(&folder).join(pattern).to_string_lossy()) {
+        let escaped = glob::Pattern::escape(&folder.to_string_lossy());
+        let full = Path::new(&escaped).join(pattern);
+        let full = full.to_string_lossy().into_owned();
+        let paths = match glob::glob(&full) {
             Ok(paths) => paths,
             Err(error) => {
                 let problem =
@@ -148,7 +150,17 @@ impl<'a> Loader<'a> {
             }
         }
         found.sort();
+        self.document.sources.matched(full, found.clone());
         found
+    }
+
+    /// The bytes of a file, which is noted.
+    fn read(&mut self, path: &Path) -> Result<Vec<u8>, String> {
+        let file = File::open(path);
+        let stamp = file.as_ref().ok().and_then(|file| file.metadata().ok());
+        let stamp = stamp.as_ref().map(Stamp::of);
+        self.document.sources.read(path, stamp);
+        file.map_err(|error| error.to_string()).and_then(read)
     }
 
     /// Reads one included file and adds what it has to the document.
@@ -165,7 +177,7 @@ impl<'a> Loader<'a> {
             let help = "include it in one place, and never in itself";
             return self.refuse(Diagnostic::error(problem).at(pattern).help(help));
         }
-        let bytes = match read(path) {
+        let bytes = match self.read(path) {
             Ok(bytes) => bytes,
             Err(reason) => {
                 return self.refuse(Diagnostic::error(unreadable(path, &reason)).at(pattern));
@@ -176,7 +188,8 @@ impl<'a> Loader<'a> {
         };
         self.only_known_keys(top);
         self.append_upstreams(top);
-        self.append_routes(top);
+        self.append_list(top, "routes");
+        self.append_list(top, "tests");
         self.follow(top, path, depth);
     }
 
@@ -228,8 +241,8 @@ impl<'a> Loader<'a> {
         }
     }
 
-    fn append_routes(&mut self, top: NodeId) {
-        let Some(from) = self.section(top, "routes", "list") else {
+    fn append_list(&mut self, top: NodeId, name: &str) {
+        let Some(from) = self.section(top, name, "list") else {
             return;
         };
         let Some(to) = self.main_section(from, Kind::Sequence(Vec::new())) else {
@@ -293,8 +306,7 @@ impl<'a> Loader<'a> {
     }
 }
 
-fn read(path: &Path) -> Result<Vec<u8>, String> {
-    let file = File::open(path).map_err(|error| error.to_string())?;
+fn read(file: File) -> Result<Vec<u8>, String> {
     let mut bytes = Vec::new();
     file.take(SIZE + 1)
         .read_to_end(&mut bytes)

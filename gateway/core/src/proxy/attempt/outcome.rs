@@ -8,7 +8,9 @@ use pingora::{Error, ErrorSource, ErrorType, upstreams::peer::HttpPeer};
 use pingora_proxy::Session;
 
 use super::{Ctx, OVER, Tries};
-use crate::{config::Condition, proxy::reply::has_begun, snapshot::Target};
+use crate::{
+    config::Condition, proxy::reply::has_begun, snapshot::Target, telemetry::meter::Event,
+};
 
 /// Whether an answer with this status is the last one, when something else is going to be served in its
 /// place; if so, it is counted. If not, it is to come to [`answered`].
@@ -35,6 +37,7 @@ pub(in crate::proxy) fn answered(session: &mut Session, status: StatusCode, ctx:
         return true;
     };
     tries.answered(status == StatusCode::SWITCHING_PROTOCOLS);
+    let at = tries.history.answered(status);
     let cluster = Arc::clone(&tries.cluster);
     let settings = &cluster.settings;
     if let Some(lease) = &tries.lease {
@@ -43,7 +46,13 @@ pub(in crate::proxy) fn answered(session: &mut Session, status: StatusCode, ctx:
     tries.admitted.went(!settings.breaks(status));
     tries.rejected = settings.retries.on_status(status) && repeatable && tries.is_not_last();
     tries.rejected = tries.rejected || !tries.wins();
-    if !tries.rejected {
+    if tries.rejected {
+        tries.history.ends_with_answer();
+        let why = format!("the endpoint has answered {}", status.as_u16());
+        let (failures, asked) = (&ctx.gateway.failures, tries.asked());
+        failures.note(&ctx.exchange, asked, None, &why);
+    } else {
+        ctx.answered.get_or_insert(at);
         // Now, and not at the end of what may be an endless body.
         tries.admitted.settle();
     }
@@ -65,10 +74,14 @@ pub(in crate::proxy) fn not_connected(
             .as_ref()
             .zip(at)
             .is_some_and(|(lease, at)| tries.cluster.unreachable(lease.endpoint(), *at));
+        let reason = error.etype().as_str();
+        tries.history.failed(reason);
         if elsewhere {
             tries.untry();
         } else {
-            tries.failed(&error.etype().as_str());
+            tries.failed(Event::Unconnected, reason);
+            let (failures, asked) = (&ctx.gateway.failures, tries.asked());
+            failures.note(&ctx.exchange, asked, None, reason);
         }
         let retries = &tries.cluster.settings.retries;
         let again = (retries.on(Condition::Connect) || tries.has_run_out()) && tries.may_go_on();
@@ -127,6 +140,7 @@ pub(in crate::proxy) fn broken(
     let stale = reused && unseen && !timed_out && !tries.renewed;
     if stale && repeatable {
         tries.count -= 1;
+        tries.history.forget();
         tries.untry();
         tries.renewed = true;
         error.set_retry(true);
@@ -134,8 +148,12 @@ pub(in crate::proxy) fn broken(
     }
     // An answer that came in time may be long, and who sends or takes slowly is the client's affair.
     let client_is_slow = tries.is_over() && (uploading || !unseen);
+    let reason = error.etype().as_str();
+    tries.history.failed(reason);
     if !stale && !client_is_slow {
-        tries.failed(&error.etype().as_str());
+        tries.failed(lost(timed_out), reason);
+        let (failures, asked) = (&ctx.gateway.failures, tries.asked());
+        failures.note(&ctx.exchange, asked, None, reason);
     }
     let condition = tries.wants_another(timed_out);
     tries.hedging.hope(!condition);
@@ -160,6 +178,14 @@ impl Tries {
 /// the endpoint to say.
 fn awaits_permission(session: &Session) -> bool {
     session.body_bytes_read() == 0 && session.req_header().headers.contains_key(header::EXPECT)
+}
+
+/// How the connection of a try was lost.
+fn lost(timed_out: bool) -> Event {
+    match timed_out {
+        true => Event::TimedOut,
+        false => Event::Broken,
+    }
 }
 
 /// Whether an endpoint has said nothing for too long.

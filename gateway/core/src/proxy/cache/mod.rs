@@ -41,7 +41,7 @@ pub(super) use self::{
     interim::interim,
     invalidate::invalidate,
     refresh::resume,
-    tell::{add as tell, date, reply as tell_reply},
+    tell::{add as tell, date, reply as tell_reply, said},
 };
 use super::{ctx::Ctx, reply};
 use crate::{

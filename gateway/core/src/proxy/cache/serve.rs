@@ -24,7 +24,7 @@ use crate::{
     },
     proxy::{
         body::{self, has_no_body},
-        chain, pacing,
+        chain, client, pacing,
         reply::send_instead,
         send::{chunk, send},
     },
@@ -89,7 +89,7 @@ pub(super) async fn serve(
     tell::pass_on_promptly(session, object);
     let silent = is_silent(session, &head);
     chunk(session, &mut head)?;
-    if session.is_process_shutting_down() {
+    if client::is_parting(session) {
         session.set_keepalive(None);
     }
     session

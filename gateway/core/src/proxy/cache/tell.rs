@@ -10,7 +10,7 @@ use http::{
 use pingora::{
     Result,
     cache::{CachePhase, NoCacheReason},
-    http::ResponseHeader,
+    http::{RequestHeader, ResponseHeader},
 };
 use pingora_proxy::Session;
 
@@ -27,6 +27,7 @@ use crate::{
         },
         storage::{Hit, freshness},
     },
+    explain::CacheSaid,
     proxy::client::connection,
 };
 
@@ -285,4 +286,33 @@ fn status(outcome: Outcome, ttl: Option<i64>, detail: Option<&str>) -> HeaderVal
         detail,
     };
     status.header_value()
+}
+
+/// What there is to explain of a request; nothing on routes without a cache, or if it has not come so far.
+pub(in crate::proxy) fn said(
+    request: &RequestHeader,
+    ctx: &Ctx,
+    status: Option<String>,
+) -> Option<CacheSaid> {
+    let (plan, cached) = (plan(&ctx.route)?, ctx.exchange.cached?);
+    let source = (request.as_ref(), &ctx.exchange);
+    let path = ctx.exchange.normalised.as_deref();
+    let mut key = vec![
+        format!("{}://{}", ctx.exchange.scheme, ctx.exchange.host),
+        path.unwrap_or_else(|| request.uri.path()).to_owned(),
+    ];
+    key.extend(plan.key.query.of(request.uri.query()));
+    key.extend(
+        plan.key
+            .by
+            .iter()
+            .map(|value| format!("`{}`", value.render(&source))),
+    );
+    Some(CacheSaid {
+        outcome: cached.outcome.into(),
+        reason: cached.reason.map(Into::into),
+        status,
+        zone: plan.zone.name().to_owned(),
+        key,
+    })
 }

@@ -59,8 +59,8 @@ pub(super) struct Race {
 struct Course {
     /// Set by whoever is first.
     decided: AtomicBool,
-    /// The number of the second endpoint, when it is asked.
-    asked: OnceLock<u16>,
+    /// The number of the second endpoint, and since when it is asked.
+    asked: OnceLock<(u16, Instant)>,
 }
 
 /// A request to a second endpoint, which has begun to answer it.
@@ -114,8 +114,8 @@ impl Race {
         }
     }
 
-    /// The number of the second endpoint, if it was asked.
-    pub(super) fn asked(&self) -> Option<u16> {
+    /// The number of the second endpoint, and since when it is asked, if it was.
+    pub(super) fn asked(&self) -> Option<(u16, Instant)> {
         self.course.asked.get().copied()
     }
 
@@ -172,7 +172,8 @@ impl Order {
         let Some((mut hedge, number, peer)) = whole else {
             return;
         };
-        if course.asked.set(number).is_err() || course.decided.load(Ordering::Acquire) {
+        let asked = (number, Instant::now());
+        if course.asked.set(asked).is_err() || course.decided.load(Ordering::Acquire) {
             return;
         }
         let limit = self.limit(&peer);

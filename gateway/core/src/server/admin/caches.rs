@@ -1,17 +1,19 @@
 //! The calls about caches: what is in them, and what has to leave.
 
-use std::{collections::BTreeMap, sync::Arc, time::SystemTime};
+use std::{borrow::Cow, collections::BTreeMap, time::SystemTime};
 
 use axum::extract::State;
 use http::StatusCode;
 use log::info;
+use schemars::{JsonSchema, Schema, SchemaGenerator};
 use serde::{Serialize, Serializer, ser::SerializeMap};
 
 use super::{
     call::{Call, Caller},
-    calls::{Answer, Desk, panicked},
+    calls::{Answer, Shared, panicked},
+    described::{Calls, Described},
     problem::{Problem, json},
-    wish::{Page, Query, What, Wish},
+    wish::{Page, Query, What, Wish, Written},
 };
 use crate::{
     cache::{
@@ -27,14 +29,23 @@ use crate::{
     snapshot::{Gateway, Target},
 };
 
-#[derive(Serialize)]
+macro_rules! cache_example {
+    () => {
+        r#"{ "name": "default", "objects": 412, "bytes": 1048576, "limit": 134217728, "evictions": 0,
+             "expirations": 17, "requests": { "hit": 9120, "stale": 3, "miss": 412, "expired": 20,
+             "revalidated": 11, "bypass": 5, "coalesced": 40 } }"#
+    };
+}
+
+#[derive(Serialize, JsonSchema)]
 struct Caches {
     caches: Vec<View>,
 }
 
 /// What a zone holds, and what has come of the requests to its routes.
-#[derive(Serialize)]
-struct View {
+#[derive(Serialize, JsonSchema)]
+#[schemars(rename = "Cache")]
+pub(super) struct View {
     name: &'static str,
     objects: usize,
     bytes: usize,
@@ -48,7 +59,7 @@ struct View {
 }
 
 /// What a zone has on a disk.
-#[derive(Serialize)]
+#[derive(Serialize, JsonSchema)]
 struct Disk {
     state: &'static str,
     objects: usize,
@@ -77,8 +88,18 @@ impl Serialize for Requests {
     }
 }
 
+impl JsonSchema for Requests {
+    fn schema_name() -> Cow<'static, str> {
+        "Requests".into()
+    }
+
+    fn json_schema(generator: &mut SchemaGenerator) -> Schema {
+        BTreeMap::<String, u64>::json_schema(generator)
+    }
+}
+
 impl View {
-    fn of(zone: &'static Zone) -> Self {
+    pub(super) fn of(zone: &'static Zone) -> Self {
         let statistics = zone.store().statistics();
         Self {
             name: zone.name(),
@@ -112,31 +133,56 @@ impl From<Statistics> for Disk {
     }
 }
 
-pub(super) async fn caches(State(desk): State<Arc<Desk>>, call: Call<()>) -> Answer {
+/// Adds the calls of this file.
+pub(super) fn add(calls: Calls) -> Calls {
+    calls
+        .add(LIST, caches)
+        .add(ONE, cache)
+        .add(PURGE, purge)
+        .add(PURGE_ALL, purge_all)
+}
+
+const LIST: Described = Described::get(
+    "/v1/caches",
+    "Shows all caches: what is in them, and what has come of requests.",
+)
+.gives::<Caches>(concat!(r#"{ "caches": ["#, cache_example!(), "] }"));
+const ONE: Described =
+    Described::get("/v1/caches/{cache}", "Shows one cache.").gives::<View>(cache_example!());
+const PURGE: Described = Described::post("/v1/caches/{cache}/purge", "Purges a cache.")
+    .takes::<Written>(PAGE)
+    .gives::<Purged>(r#"{ "purged": 3 }"#);
+const PURGE_ALL: Described = Described::post("/v1/purge", "Purges all caches.")
+    .takes::<Written>(PAGE)
+    .gives::<PurgedIn>(r#"{ "purged": 4, "caches": { "default": 3, "pages": 1 } }"#);
+
+const PAGE: &str = r#"{ "url": "https://example.com/a?b=1", "soft": true }"#;
+
+async fn caches(State(desk): State<Shared>, call: Call<()>) -> Answer {
     call.names()?;
     let caches = zones(&desk.gateway()).into_iter().map(View::of).collect();
     Ok(json(StatusCode::OK, &Caches { caches }))
 }
 
-pub(super) async fn cache(State(desk): State<Arc<Desk>>, call: Call<String>) -> Answer {
+async fn cache(State(desk): State<Shared>, call: Call<String>) -> Answer {
     let zone = zone(&desk.gateway(), &call.names()?)?;
     Ok(json(StatusCode::OK, &View::of(zone)))
 }
 
 /// How many objects were purged.
-#[derive(Serialize)]
+#[derive(Serialize, JsonSchema)]
 struct Purged {
     purged: usize,
 }
 
 /// How many objects were purged in all, and in each cache.
-#[derive(Serialize)]
+#[derive(Serialize, JsonSchema)]
 struct PurgedIn {
     purged: usize,
     caches: BTreeMap<&'static str, usize>,
 }
 
-pub(super) async fn purge(State(desk): State<Arc<Desk>>, call: Call<String>) -> Answer {
+async fn purge(State(desk): State<Shared>, call: Call<String>) -> Answer {
     let wish: Wish = call.only_json()?;
     let gateway = desk.gateway();
     let zone = zone(&gateway, &call.names)?;
@@ -144,7 +190,7 @@ pub(super) async fn purge(State(desk): State<Arc<Desk>>, call: Call<String>) -> 
     Ok(json(StatusCode::OK, &Purged { purged }))
 }
 
-pub(super) async fn purge_all(State(desk): State<Arc<Desk>>, call: Call<()>) -> Answer {
+async fn purge_all(State(desk): State<Shared>, call: Call<()>) -> Answer {
     let wish: Wish = call.only_json()?;
     let gateway = desk.gateway();
     let mut caches = BTreeMap::new();
@@ -179,7 +225,7 @@ async fn purge_in(
         zone.name(),
         wish.what.word(),
         wish.soft,
-        caller.0
+        caller
     );
     Ok(purged)
 }
@@ -238,7 +284,7 @@ fn plans(gateway: &Gateway) -> impl Iterator<Item = (&str, &Plan)> {
 }
 
 /// The zones that routes use, in the order of names.
-fn zones(gateway: &Gateway) -> Vec<&'static Zone> {
+pub(super) fn zones(gateway: &Gateway) -> Vec<&'static Zone> {
     let specs = gateway.caches.iter();
     let zones = specs.map(|spec| gateway.zones.named(&spec.name));
     let mut zones: Vec<_> = zones.collect();

@@ -1,48 +1,70 @@
 //! The call about listeners: who is connected, and until when certificates are valid.
 
-use std::sync::{Arc, atomic::Ordering};
+use std::sync::atomic::Ordering;
 
 use axum::extract::State;
 use http::StatusCode;
+use schemars::JsonSchema;
 use serde::Serialize;
 
 use super::{
     call::Call,
-    calls::{Answer, Desk},
+    calls::{Answer, Shared},
+    described::{Calls, Described},
     problem::json,
 };
-use crate::server::{listeners::Listener, tls::Expiry};
+use crate::server::{
+    listeners::{self, Listener},
+    tls::Expiry,
+};
 
-#[derive(Serialize)]
+#[derive(Serialize, JsonSchema)]
 struct Listeners {
     listeners: Vec<View>,
 }
 
 /// A listener.
-#[derive(Serialize)]
-struct View {
+#[derive(Serialize, JsonSchema)]
+#[schemars(rename = "Listener")]
+pub(super) struct View {
     name: String,
     bind: String,
-    connections: usize,
+    pub(super) connections: usize,
     #[serde(skip_serializing_if = "Option::is_none")]
     certificates: Option<Vec<Certificate>>,
 }
 
-#[derive(Serialize)]
+#[derive(Serialize, JsonSchema)]
 struct Certificate {
     names: Vec<String>,
     /// Below zero once it has ended.
     expires_in_s: i64,
 }
 
-pub(super) async fn listeners(State(desk): State<Arc<Desk>>, call: Call<()>) -> Answer {
+/// Adds the calls of this file.
+pub(super) fn add(calls: Calls) -> Calls {
+    calls.add(LIST, listeners)
+}
+
+const LIST: Described = Described::get(
+    "/v1/listeners",
+    "Shows all listeners: connections, and until when certificates are valid.",
+)
+.gives::<Listeners>(
+    r#"{ "listeners": [{ "name": "https", "bind": "0.0.0.0:443", "connections": 812,
+         "certificates": [{ "names": ["example.com", "*.example.com"], "expires_in_s": 5184000 }] }] }"#,
+);
+
+async fn listeners(State(desk): State<Shared>, call: Call<()>) -> Answer {
     call.names()?;
-    let listeners = desk.listeners.running();
-    let listeners = listeners
-        .iter()
-        .map(|listener| View::of(listener))
-        .collect();
+    let listeners = views(&desk.listeners);
     Ok(json(StatusCode::OK, &Listeners { listeners }))
+}
+
+/// All listeners, as they are shown.
+pub(super) fn views(listeners: &listeners::Listeners) -> Vec<View> {
+    let running = listeners.running();
+    running.iter().map(|listener| View::of(listener)).collect()
 }
 
 impl View {

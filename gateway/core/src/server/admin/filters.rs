@@ -1,18 +1,16 @@
 //! The calls about filters: what they have refused.
 
-use std::{collections::HashSet, sync::Arc};
+use std::collections::HashSet;
 
-use axum::{
-    extract::State,
-    response::{IntoResponse as _, Response},
-};
-use http::{StatusCode, header::CONTENT_TYPE};
+use axum::extract::State;
+use http::StatusCode;
+use schemars::JsonSchema;
 use serde::Serialize;
 
 use super::{
     call::Call,
-    calls::{Answer, Desk},
-    maintenance,
+    calls::{Answer, Shared},
+    described::{Calls, Described},
     metrics::{Metrics, Type},
     problem::json,
 };
@@ -21,13 +19,14 @@ use crate::{
     telemetry::tally::{Count, Recent, Tally},
 };
 
-#[derive(Serialize)]
+#[derive(Serialize, JsonSchema)]
 struct Filters {
     filters: Vec<View>,
 }
 
 /// A filter of a chain.
-#[derive(Serialize)]
+#[derive(Serialize, JsonSchema)]
+#[schemars(rename = "Filter")]
 struct View {
     /// `*` for the filters of all routes.
     route: Box<str>,
@@ -42,7 +41,7 @@ struct View {
     recent: Vec<Shown>,
 }
 
-#[derive(Serialize)]
+#[derive(Serialize, JsonSchema)]
 struct Rule {
     rule: Box<str>,
     refused: u64,
@@ -50,9 +49,10 @@ struct Rule {
 }
 
 /// A refusal that was not long ago.
-#[derive(Serialize)]
-struct Shown {
-    at_ms: u64,
+#[derive(Serialize, JsonSchema)]
+#[schemars(rename = "Refusal")]
+pub(super) struct Shown {
+    pub(super) at_ms: u64,
     request_id: Box<str>,
     client: String,
     route: Box<str>,
@@ -66,29 +66,29 @@ struct Shown {
     reason: Option<Box<str>>,
 }
 
-pub(super) async fn filters(State(desk): State<Arc<Desk>>, call: Call<()>) -> Answer {
+/// Adds the calls of this file.
+pub(super) fn add(calls: Calls) -> Calls {
+    calls.add(LIST, filters)
+}
+
+const LIST: Described = Described::get("/v1/filters", "Shows what filters have refused, and why.")
+    .gives::<Filters>(
+        r#"{ "filters": [{ "route": "shop", "name": "rate_limit", "mode": "enforce", "conditional": false,
+             "refused": 12, "reported": 0, "failed": 0,
+             "rules": [{ "rule": "10/s", "refused": 12, "reported": 0 }],
+             "recent": [{ "at_ms": 1763784000000, "request_id": "0f3b", "client": "192.0.2.7", "route": "shop",
+                          "status": 429, "reported": false, "rule": "10/s" }] }] }"#,
+    );
+
+async fn filters(State(desk): State<Shared>, call: Call<()>) -> Answer {
     call.names()?;
     let gateway = desk.gateway();
     let filters = links(&gateway).map(View::of).collect();
     Ok(json(StatusCode::OK, &Filters { filters }))
 }
 
-pub(super) async fn metrics(State(desk): State<Arc<Desk>>, call: Call<()>) -> Answer {
-    call.names()?;
-    let (gateway, mut metrics) = (desk.gateway(), Metrics::default());
-    refusals(&gateway, &mut metrics);
-    maintenance::measure(&gateway, &mut metrics);
-    let text = metrics.finish();
-    let kind = "text/plain; version=0.0.4; charset=utf-8";
-    Ok(text_of(kind, text))
-}
-
-fn text_of(kind: &'static str, text: String) -> Response {
-    ([(CONTENT_TYPE, kind)], text).into_response()
-}
-
 /// What filters have refused, as Prometheus reads it.
-fn refusals(gateway: &Gateway, metrics: &mut Metrics) {
+pub(super) fn measure(gateway: &Gateway, metrics: &mut Metrics) {
     let refused = "Requests that a filter has refused (enforce), or would have (report).";
     metrics.family("edgeway_filter_refusals_total", refused, Type::Counter);
     for tally in tallies(gateway) {
@@ -126,8 +126,21 @@ fn tallies(gateway: &Gateway) -> impl Iterator<Item = &Tally> {
         .filter(move |tally| seen.insert(std::ptr::from_ref(*tally)))
 }
 
+/// The same, each with its mode.
+pub(super) fn watching(gateway: &Gateway) -> impl Iterator<Item = (&'static str, &Tally)> {
+    let mut seen = HashSet::new();
+    links(gateway)
+        .filter(|link| link.filter.refuses())
+        .map(|link| (mode(link), &*link.tally))
+        .filter(move |(_, tally)| seen.insert(std::ptr::from_ref(*tally)))
+}
+
+fn mode(link: &Link) -> &'static str {
+    if link.reports { "report" } else { "enforce" }
+}
+
 /// Every filter of every chain once: those of all routes, then those of each.
-fn links(gateway: &Gateway) -> impl Iterator<Item = &Link> {
+pub(super) fn links(gateway: &Gateway) -> impl Iterator<Item = &Link> {
     let global = &gateway.fallback.chain.links;
     let own = gateway
         .router
@@ -143,7 +156,7 @@ impl View {
         Self {
             route: tally.route.clone(),
             name: tally.filter.clone(),
-            mode: if link.reports { "report" } else { "enforce" },
+            mode: mode(link),
             conditional: link.applies.is_some(),
             refused: counts.iter().map(|count| count.refused).sum(),
             reported: counts.iter().map(|count| count.reported).sum(),

@@ -1,37 +1,45 @@
 //! Who may call.
 //!
 //! With a token, whoever shows it. Without one the listener is on a loopback address, and whoever is on
-//! this machine may call; but a page in a browser on this machine may not, whatever name its author has
+//! this machine may call, or at a unix socket, and whoever may open its file may call; but a page in a browser on this machine may not, whatever name its author has
 //! given to 127.0.0.1, nor may it send what a form can send.
 
-use std::net::{IpAddr, SocketAddr};
+use std::net::IpAddr;
 
 use aws_lc_rs::{
     constant_time::verify_slices_are_equal,
     digest::{Digest, SHA256, digest},
 };
 use axum::{body::HttpBody as _, extract::Request};
-use edgeway_sdk::Secret;
 use http::{
     HeaderMap, HeaderName, Method, StatusCode, Uri,
     header::{AUTHORIZATION, CONTENT_TYPE, HOST, ORIGIN},
     uri::Authority,
 };
 
-use super::problem::Problem;
+use super::{call::is_browser, problem::Problem};
+use crate::{config::ListenAddress, snapshot::Admin};
 
 /// Lets requests through, or says why not.
 pub(super) struct Guard {
     /// Of the token, so that tokens of another length take no other time.
     token: Option<Digest>,
-    bound: IpAddr,
+    /// None for a unix socket, whose file says who may connect: no browser does.
+    bound: Option<IpAddr>,
+    /// Calls that everybody may make, though there be a token: probes, and pages without anything to keep.
+    open: Vec<&'static str>,
 }
 
 impl Guard {
-    pub(super) fn new(token: Option<&Secret>, bound: SocketAddr) -> Self {
+    pub(super) fn new(listener: &Admin, open: Vec<&'static str>) -> Self {
+        let token = listener.token.as_ref();
         Self {
             token: token.map(|token| digest(&SHA256, token.reveal().as_bytes())),
-            bound: bound.ip(),
+            bound: match &listener.bind {
+                ListenAddress::Tcp(address) => Some(address.ip()),
+                ListenAddress::Unix(_) | ListenAddress::Systemd(_) => None,
+            },
+            open,
         }
     }
 
@@ -39,9 +47,10 @@ impl Guard {
     ///
     /// The request is not answered.
     pub(super) fn admit(&self, request: &Request) -> Result<(), Problem> {
-        match &self.token {
-            Some(token) => shows(token, request.headers())?,
-            None => self.is_meant(request)?,
+        match (&self.token, self.bound) {
+            (Some(token), _) if !self.is_open(request) => shows(token, request.headers())?,
+            (None, Some(bound)) => is_meant(request, bound)?,
+            (Some(_), _) | (None, None) => {}
         }
         if !request.method().is_safe() {
             of_this_origin(request.headers())?;
@@ -50,32 +59,47 @@ impl Guard {
         Ok(())
     }
 
-    /// Whether the request was sent to this machine, and not to a name that somebody else has given it.
-    fn is_meant(&self, request: &Request) -> Result<(), Problem> {
-        let named = request.uri().authority().map(Authority::as_str);
-        let hosts = request.headers().get_all(HOST).iter();
-        let mut hosts = hosts.map(|host| host.to_str().ok()).chain(named.map(Some));
-        let ours = |host: Option<&str>| {
-            let host = host.and_then(|host| host.parse::<Authority>().ok());
-            host.is_some_and(|host| self.is_ours(host.host()))
-        };
-        if request.headers().contains_key(HOST) && hosts.all(ours) {
-            return Ok(());
+    /// Whether everybody may have the answer. What a probe is told in detail is not for everybody.
+    fn is_open(&self, request: &Request) -> bool {
+        let (path, query) = (request.uri().path(), request.uri().query());
+        if request.method() != Method::GET && request.method() != Method::HEAD {
+            return false;
         }
-        Err(Problem::new(
-            StatusCode::FORBIDDEN,
-            "without a `token` only requests to `localhost` or to the address of the listener are answered",
-        ))
+        if path == "/" {
+            return is_browser(request.headers());
+        }
+        self.open.iter().any(|open| match open.split_once('{') {
+            Some((folder, _)) => path.starts_with(folder),
+            None => path == *open && query.is_none(),
+        })
     }
+}
 
-    fn is_ours(&self, host: &str) -> bool {
-        let bare = host
-            .strip_prefix('[')
-            .and_then(|host| host.strip_suffix(']'));
-        match bare.unwrap_or(host).parse::<IpAddr>() {
-            Ok(ip) => ip.is_loopback() || ip == self.bound,
-            Err(_) => host.eq_ignore_ascii_case("localhost"),
-        }
+/// Whether the request was sent to this machine, and not to a name that somebody else has given it.
+fn is_meant(request: &Request, bound: IpAddr) -> Result<(), Problem> {
+    let named = request.uri().authority().map(Authority::as_str);
+    let hosts = request.headers().get_all(HOST).iter();
+    let mut hosts = hosts.map(|host| host.to_str().ok()).chain(named.map(Some));
+    let ours = |host: Option<&str>| {
+        let host = host.and_then(|host| host.parse::<Authority>().ok());
+        host.is_some_and(|host| is_ours(host.host(), bound))
+    };
+    if request.headers().contains_key(HOST) && hosts.all(ours) {
+        return Ok(());
+    }
+    Err(Problem::new(
+        StatusCode::FORBIDDEN,
+        "without a `token` only requests to `localhost` or to the address of the listener are answered",
+    ))
+}
+
+fn is_ours(host: &str, bound: IpAddr) -> bool {
+    let bare = host
+        .strip_prefix('[')
+        .and_then(|host| host.strip_suffix(']'));
+    match bare.unwrap_or(host).parse::<IpAddr>() {
+        Ok(ip) => ip.is_loopback() || ip == bound,
+        Err(_) => host.eq_ignore_ascii_case("localhost"),
     }
 }
 
@@ -146,13 +170,22 @@ fn single<'a>(headers: &'a HeaderMap, name: &HeaderName) -> Option<&'a str> {
 #[cfg(test)]
 mod tests {
     use axum::body::Body;
+    use edgeway_sdk::Secret;
 
     use super::*;
 
     const LOCAL: &str = "127.0.0.1:9901";
 
     fn open() -> Guard {
-        Guard::new(None, LOCAL.parse().unwrap())
+        at(LOCAL, None)
+    }
+
+    fn at(bind: &str, token: Option<&str>) -> Guard {
+        let listener = Admin {
+            bind: bind.parse().unwrap(),
+            token: token.map(Secret::new),
+        };
+        Guard::new(&listener, vec!["/livez", "/page/{file}"])
     }
 
     fn status(guard: &Guard, method: &str, headers: &[(&str, &str)], body: &'static str) -> u16 {
@@ -208,10 +241,7 @@ mod tests {
 
     #[test]
     fn with_a_token_it_must_be_shown_once_and_whole() {
-        let guard = Guard::new(
-            Some(&Secret::new("s3cret")),
-            "10.0.0.1:9901".parse().unwrap(),
-        );
+        let guard = at("10.0.0.1:9901", Some("s3cret"));
         let get = |values: &[&str]| {
             let headers: Vec<_> = values
                 .iter()
@@ -233,6 +263,41 @@ mod tests {
         }
         assert_eq!(get(&[]), 401);
         assert_eq!(get(&["Bearer s3cret", "Bearer s3cret"]), 401);
+    }
+
+    #[test]
+    fn probes_and_pages_are_for_everybody_but_nothing_else_is() {
+        let guard = at("10.0.0.1:9901", Some("s3cret"));
+        let ask = |method: &str, uri: &str, accept: &str| {
+            let request = Request::builder().method(method).uri(uri);
+            let request = request.header("accept", accept).body(Body::empty());
+            guard.admit(&request.unwrap()).is_ok()
+        };
+        assert!(ask("GET", "/livez", "*/*"));
+        assert!(ask("GET", "/page/a.css", "*/*"));
+        assert!(ask("GET", "/", "text/html,*/*;q=0.8"));
+        for (method, uri, accept) in [
+            ("GET", "/", "*/*"),
+            ("GET", "/livez?verbose", "*/*"),
+            ("GET", "/livez/", "*/*"),
+            ("GET", "/page", "text/html"),
+            ("GET", "/v1/status", "text/html"),
+            ("DELETE", "/livez", "*/*"),
+            ("POST", "/", "text/html"),
+        ] {
+            assert!(!ask(method, uri, accept), "{method} {uri}");
+        }
+    }
+
+    #[test]
+    fn whoever_may_open_a_unix_socket_needs_no_host() {
+        let guard = at("unix:/run/a.sock", None);
+        assert_eq!(status(&guard, "GET", &[], ""), 200);
+        assert_eq!(status(&guard, "GET", &[("host", "edgeway")], ""), 200);
+        assert_eq!(
+            status(&at("unix:/run/a.sock", Some("s3cret")), "GET", &[], ""),
+            401
+        );
     }
 
     #[test]

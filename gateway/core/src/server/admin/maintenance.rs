@@ -12,11 +12,13 @@ use axum::{
 };
 use http::StatusCode;
 use log::info;
+use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use super::{
     call::Call,
-    calls::{Answer, Desk},
+    calls::{Answer, Desk, Shared},
+    described::{Calls, Described},
     metrics::{Metrics, Type},
     problem::{Problem, json},
 };
@@ -41,16 +43,25 @@ impl Sayings {
     }
 }
 
+macro_rules! closing_example {
+    () => {
+        r#"{ "route": "*", "on": true, "said_by": "call", "configured": false, "allow": ["10.0.0.0/8"],
+             "retry_after_s": 600, "refused": 31, "said_at_ms": 1763784000000 }"#
+    };
+}
+
 /// What is closed.
-#[derive(Serialize)]
-struct All {
+#[derive(Serialize, JsonSchema)]
+#[schemars(rename = "Closings")]
+pub(super) struct All {
     all: View,
     /// Those of which the configuration or a call says something.
     routes: Vec<View>,
 }
 
 /// Whether everything, or a route, is closed.
-#[derive(Serialize)]
+#[derive(Serialize, JsonSchema)]
+#[schemars(rename = "Closing")]
 struct View {
     /// `*` for everything.
     route: String,
@@ -94,47 +105,95 @@ impl View {
 }
 
 /// `{ "on": true, "allow": ["10.0.0.0/8"], "retry_after": "10m" }`: what is not given is as the configuration has it.
-#[derive(Deserialize)]
+#[derive(Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
+#[schemars(rename = "Maintenance")]
 struct Wish {
     on: bool,
+    #[schemars(with = "Option<Vec<String>>")]
     allow: Option<Vec<Network>>,
+    #[schemars(with = "Option<String>")]
     retry_after: Option<Span>,
 }
 
-pub(super) async fn all(State(desk): State<Arc<Desk>>, call: Call<()>) -> Answer {
+/// Adds the calls of this file.
+pub(super) fn add(calls: Calls) -> Calls {
+    calls
+        .add(ALL, all)
+        .add(SWITCH_ALL, switch_all)
+        .add(FORGET_ALL, forget_all)
+        .add(ONE, one)
+        .add(SWITCH_ONE, switch_one)
+        .add(FORGET_ONE, forget_one)
+}
+
+const ALL: Described = Described::get(
+    "/v1/maintenance",
+    "Shows what is closed for maintenance: everything, or routes.",
+)
+.gives::<All>(concat!(
+    r#"{ "all": "#,
+    closing_example!(),
+    r#", "routes": [] }"#
+));
+const SWITCH_ALL: Described = Described::put("/v1/maintenance", "Closes or opens everything.")
+    .takes::<Wish>(WISH)
+    .gives::<View>(closing_example!());
+const FORGET_ALL: Described = Described::delete(
+    "/v1/maintenance",
+    "Forgets that: what the configuration says holds again.",
+);
+const ONE: Described = Described::get(
+    "/v1/maintenance/{route}",
+    "Shows whether a route is closed.",
+)
+.gives::<View>(closing_example!());
+const SWITCH_ONE: Described = Described::put("/v1/maintenance/{route}", "Closes or opens a route.")
+    .takes::<Wish>(WISH)
+    .gives::<View>(closing_example!());
+const FORGET_ONE: Described = Described::delete(
+    "/v1/maintenance/{route}",
+    "Forgets what was said of a route: what the configuration says holds again.",
+);
+
+const WISH: &str = r#"{ "on": true, "allow": ["10.0.0.0/8"], "retry_after": "10m" }"#;
+
+async fn all(State(desk): State<Shared>, call: Call<()>) -> Answer {
     call.names()?;
-    let gateway = desk.gateway();
-    let of_note = routes(&gateway).filter(|(_, maintenance)| maintenance.is_of_note());
-    let all = All {
+    Ok(json(StatusCode::OK, &all_of(&desk.gateway())))
+}
+
+/// Everything, and the routes of which something is said.
+pub(super) fn all_of(gateway: &Gateway) -> All {
+    let of_note = routes(gateway).filter(|(_, maintenance)| maintenance.is_of_note());
+    All {
         all: View::of(EVERYTHING, &gateway.maintenance),
         routes: of_note
             .map(|(route, maintenance)| View::of(route, maintenance))
             .collect(),
-    };
-    Ok(json(StatusCode::OK, &all))
+    }
 }
 
-pub(super) async fn one(State(desk): State<Arc<Desk>>, call: Call<String>) -> Answer {
+async fn one(State(desk): State<Shared>, call: Call<String>) -> Answer {
     let route = call.names()?;
     let gateway = desk.gateway();
     Ok(shown(&route, named(&gateway, &route)?))
 }
 
-pub(super) async fn switch_all(State(desk): State<Arc<Desk>>, call: Call<()>) -> Answer {
+async fn switch_all(State(desk): State<Shared>, call: Call<()>) -> Answer {
     switch(&desk, &call, EVERYTHING, &desk.gateway().maintenance)
 }
 
-pub(super) async fn switch_one(State(desk): State<Arc<Desk>>, call: Call<String>) -> Answer {
+async fn switch_one(State(desk): State<Shared>, call: Call<String>) -> Answer {
     let gateway = desk.gateway();
     switch(&desk, &call, &call.names, named(&gateway, &call.names)?)
 }
 
-pub(super) async fn forget_all(State(desk): State<Arc<Desk>>, call: Call<()>) -> Answer {
+async fn forget_all(State(desk): State<Shared>, call: Call<()>) -> Answer {
     forget(&desk, &call, EVERYTHING, &desk.gateway().maintenance)
 }
 
-pub(super) async fn forget_one(State(desk): State<Arc<Desk>>, call: Call<String>) -> Answer {
+async fn forget_one(State(desk): State<Shared>, call: Call<String>) -> Answer {
     let gateway = desk.gateway();
     forget(&desk, &call, &call.names, named(&gateway, &call.names)?)
 }
@@ -153,7 +212,7 @@ fn switch<N>(desk: &Desk, call: &Call<N>, route: &str, maintenance: &Maintenance
     });
     info!(
         "maintenance: route={route} on={} by={}",
-        wish.on, call.caller.0
+        wish.on, call.caller
     );
     Ok(shown(route, maintenance))
 }
@@ -165,7 +224,7 @@ fn forget<N>(desk: &Desk, call: &Call<N>, route: &str, maintenance: &Maintenance
     let on = maintenance.is_on();
     info!(
         "maintenance: route={route} as configured, on={on} by={}",
-        call.caller.0
+        call.caller
     );
     Ok(StatusCode::NO_CONTENT.into_response())
 }

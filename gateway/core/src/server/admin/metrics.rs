@@ -1,84 +1,64 @@
-//! Metrics in the text format of Prometheus (0.0.4).
+//! Metrics, as Prometheus reads them.
+//!
+//! Labels are bounded: routes, upstreams and filters by their names in the configuration, endpoints up to a number,
+//! methods and statuses up to a number; never hosts, paths or clients. Counters go on over reloads; what is no
+//! longer in the configuration is no longer told.
+//!
+//! * [`text`]: how they are written.
+//! * [`requests`], [`upstreams`], [`connections`], [`caches`], [`telling`], [`process`]: what is told.
 
-use std::fmt::{Display, Write as _};
+mod caches;
+mod connections;
+mod process;
+mod requests;
+mod telling;
+mod text;
+mod upstreams;
 
-/// What a metric is to who reads it.
-#[derive(Clone, Copy, Debug)]
-pub(super) enum Type {
-    Counter,
-    Gauge,
+use axum::{extract::State, response::IntoResponse as _};
+use http::{
+    HeaderMap,
+    header::{ACCEPT, CONTENT_TYPE},
+};
+
+use self::text::Format;
+pub(super) use self::text::{Metrics, Type};
+use super::{
+    call::Call,
+    calls::{Answer, Desk, Shared},
+    described::{Calls, Described},
+    filters, maintenance,
+};
+
+/// Adds the call of this file.
+pub(super) fn add(calls: Calls) -> Calls {
+    calls.add(METRICS, metrics)
 }
 
-/// Metrics, one family after the other.
-#[derive(Debug, Default)]
-pub(super) struct Metrics {
-    text: String,
-    name: &'static str,
+const METRICS: Described = Described::get(
+    "/metrics",
+    "Shows counts as Prometheus reads them; as OpenMetrics to who accepts that.",
+)
+.gives_text("text/plain; version=0.0.4; charset=utf-8");
+
+async fn metrics(State(desk): State<Shared>, headers: HeaderMap, call: Call<()>) -> Answer {
+    call.names()?;
+    let accept = headers.get(ACCEPT).and_then(|accept| accept.to_str().ok());
+    let format = Format::of(accept.unwrap_or_default());
+    let text = text(&desk, format);
+    Ok(([(CONTENT_TYPE, format.content_type())], text).into_response())
 }
 
-impl Metrics {
-    /// Begins a family. The samples that follow are its.
-    pub(super) fn family(&mut self, name: &'static str, help: &str, kind: Type) {
-        self.name = name;
-        let kind = match kind {
-            Type::Counter => "counter",
-            Type::Gauge => "gauge",
-        };
-        self.write(format_args!("# HELP {name} {help}\n# TYPE {name} {kind}\n"));
-    }
-
-    pub(super) fn sample(&mut self, labels: &[(&str, &str)], value: impl Display) {
-        self.text.push_str(self.name);
-        for (place, (name, value)) in labels.iter().enumerate() {
-            let before = if place == 0 { '{' } else { ',' };
-            self.write(format_args!("{before}{name}=\"{}\"", Escaped(value)));
-        }
-        let end = if labels.is_empty() { "" } else { "}" };
-        self.write(format_args!("{end} {value}\n"));
-    }
-
-    pub(super) fn finish(self) -> String {
-        self.text
-    }
-
-    fn write(&mut self, text: std::fmt::Arguments<'_>) {
-        self.text
-            .write_fmt(text)
-            .expect("a string takes what is written");
-    }
-}
-
-/// The value of a label.
-struct Escaped<'a>(&'a str);
-
-impl Display for Escaped<'_> {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        for c in self.0.chars() {
-            match c {
-                '\\' => f.write_str("\\\\")?,
-                '"' => f.write_str("\\\"")?,
-                '\n' => f.write_str("\\n")?,
-                c => f.write_char(c)?,
-            }
-        }
-        Ok(())
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn a_label_may_hold_what_ends_one() {
-        let mut metrics = Metrics::default();
-        metrics.family("a_total", "What it is.", Type::Counter);
-        metrics.sample(&[("route", "a\"b\\c\nd"), ("x", "")], 7);
-        metrics.sample(&[], 1.5);
-        assert_eq!(
-            metrics.finish(),
-            "# HELP a_total What it is.\n# TYPE a_total counter\n\
-             a_total{route=\"a\\\"b\\\\c\\nd\",x=\"\"} 7\na_total 1.5\n"
-        );
-    }
+fn text(desk: &Desk, format: Format) -> String {
+    let (gateway, mut metrics) = (desk.gateway(), Metrics::new(format));
+    requests::measure(&gateway, &mut metrics);
+    upstreams::measure(&gateway, &mut metrics);
+    connections::measure(&desk.listeners, &mut metrics);
+    caches::measure(&gateway, &mut metrics);
+    filters::measure(&gateway, &mut metrics);
+    maintenance::measure(&gateway, &mut metrics);
+    telling::measure(&desk.resources, &mut metrics);
+    process::configuration(&gateway, &desk.history, &mut metrics);
+    process::measure(&mut metrics);
+    metrics.finish()
 }

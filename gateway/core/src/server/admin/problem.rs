@@ -8,6 +8,7 @@ use http::{
     HeaderValue, StatusCode,
     header::{CONTENT_TYPE, WWW_AUTHENTICATE},
 };
+use schemars::JsonSchema;
 use serde::Serialize;
 
 use super::write::Unwritten;
@@ -54,8 +55,9 @@ impl From<Unwritten> for Problem {
 }
 
 /// The members in the order in which people read them.
-#[derive(Serialize)]
-struct Members<'a> {
+#[derive(Serialize, JsonSchema)]
+#[schemars(rename = "Problem")]
+pub(super) struct Members<'a> {
     #[serde(rename = "type")]
     kind: &'static str,
     title: &'a str,

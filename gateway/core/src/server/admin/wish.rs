@@ -2,6 +2,7 @@
 
 use std::fmt;
 
+use schemars::JsonSchema;
 use serde::{
     Deserialize, Deserializer,
     de::{self, SeqAccess, Visitor},
@@ -61,16 +62,19 @@ impl What {
 }
 
 /// A wish as it is written.
-#[derive(Deserialize)]
+#[derive(Deserialize, JsonSchema)]
 #[serde(
     deny_unknown_fields,
     expecting = "an object such as `{ \"url\": \"https://example.com/a\" }`"
 )]
-struct Written {
+#[schemars(rename = "Purge")]
+pub(super) struct Written {
+    #[schemars(with = "Option<OneOrSeveral>")]
     url: Option<Texts>,
     any_query: Option<bool>,
     prefix: Option<String>,
     host: Option<String>,
+    #[schemars(with = "Option<OneOrSeveral>")]
     tags: Option<Texts>,
     all: Option<bool>,
     soft: Option<bool>,
@@ -189,6 +193,15 @@ impl Page {
 
 /// One text or a list of them.
 struct Texts(Vec<String>);
+
+/// What stands for that in the description.
+#[derive(JsonSchema)]
+#[serde(untagged)]
+#[expect(dead_code, reason = "it is only described")]
+enum OneOrSeveral {
+    One(String),
+    Several(Vec<String>),
+}
 
 /// Each slot of a cache is compared with all of them.
 const MOST: usize = 256;

@@ -39,6 +39,14 @@ impl Listening {
         })
     }
 
+    /// Its file, if it has one that is ours.
+    pub(super) fn file(&self) -> Option<&SocketFile> {
+        match self {
+            Self::Unix { file, .. } => file.as_ref(),
+            Self::Tcp(_) => None,
+        }
+    }
+
     /// The next connection, with the address of its other end, if that has one. Nothing is lost when this is
     /// given up.
     ///

@@ -1,10 +1,15 @@
 //! Sockets to listen on, and why one can't be had.
 //!
-//! * [`tcp`]: ports; [`unix`]: sockets in the file system; [`systemd`]: sockets that are open already.
+//! * [`tcp`]: ports; [`unix`]: sockets in the file system.
+//! * [`inherited`]: sockets that are open already: of systemd ([`systemd`]), or of the process before this one
+//!   ([`handed`]); [`custody`]: whose their files are.
 //! * [`owner`]: who has what we can't have.
 //! * [`accept`]: connections, as they come.
 
 mod accept;
+mod custody;
+mod handed;
+mod inherited;
 mod owner;
 mod systemd;
 mod tcp;
@@ -13,15 +18,22 @@ mod unix;
 use std::{
     fs, io,
     net::TcpListener,
-    os::{fd::AsFd, unix::net::UnixListener},
+    os::{
+        fd::{AsFd, BorrowedFd},
+        unix::net::UnixListener,
+    },
 };
 
-use edgeway_sdk::Secret;
 use log::warn;
 use socket2::SockRef;
 
 use self::unix::SocketFile;
-pub(super) use self::{accept::Listening, systemd::Inherited};
+pub(super) use self::{
+    accept::Listening,
+    custody::Custody,
+    handed::{Label, Owner},
+    inherited::Inherited,
+};
 use crate::{
     config::{Backlog, ListenAddress, SocketOptions},
     snapshot::{Admin, ListenerSpec},
@@ -57,6 +69,15 @@ impl Socket {
     }
 }
 
+impl AsFd for Socket {
+    fn as_fd(&self) -> BorrowedFd<'_> {
+        match self {
+            Self::Tcp(listener) => listener.as_fd(),
+            Self::Unix { listener, .. } => listener.as_fd(),
+        }
+    }
+}
+
 /// Opens the sockets of a listener.
 ///
 /// It waits for nothing but the file system; to be called off the threads that serve.
@@ -66,7 +87,7 @@ impl Socket {
 /// A sentence for the operator: which listener, what is the matter, what to do.
 pub(super) fn bind(spec: &ListenerSpec, inherited: &Inherited) -> Result<Bound, String> {
     let ListenerSpec { name, bind, .. } = spec;
-    let sockets = open(bind, &spec.socket, inherited)
+    let sockets = open(Owner::Listener, name, bind, &spec.socket, inherited)
         .map_err(|reason| format!("the listener `{name}` can't have {bind}: {reason}"))?;
     warn_of_limits(name, &spec.socket);
     Ok(Bound {
@@ -75,33 +96,37 @@ pub(super) fn bind(spec: &ListenerSpec, inherited: &Inherited) -> Result<Bound, 
     })
 }
 
-/// Opens the socket of the admin listener, if there is to be one; gives it with its token.
+/// Opens the socket of the admin listener.
 ///
 /// # Errors
 ///
 /// As those of [`bind`].
-pub(super) fn bind_admin(
-    admin: Option<&Admin>,
-) -> Result<Option<(TcpListener, Option<Secret>)>, String> {
-    let Some(admin) = admin else { return Ok(None) };
-    let address = admin.bind;
-    let socket = tcp::open(address, &SocketOptions::default())
-        .map_err(|reason| format!("the listener `admin` can't have {address}: {reason}"))?;
-    Ok(Some((socket, admin.token.clone())))
+pub(super) fn bind_admin(admin: &Admin, inherited: &Inherited) -> Result<Socket, String> {
+    let address = &admin.bind;
+    let options = SocketOptions::default();
+    open(Owner::Admin, "", address, &options, inherited)
+        .and_then(|sockets| sockets.into_iter().next().ok_or_else(String::new))
+        .map_err(|reason| format!("the listener `admin` can't have {address}: {reason}"))
 }
 
+/// At least one socket.
 fn open(
+    owner: Owner,
+    name: &str,
     address: &ListenAddress,
     options: &SocketOptions,
     inherited: &Inherited,
 ) -> Result<Vec<Socket>, String> {
+    if let Some(socket) = inherited.handed(owner, name, address, options)? {
+        return Ok(vec![socket]);
+    }
     match address {
         ListenAddress::Tcp(address) => {
             let listener = tcp::open(*address, options)?;
             Ok(vec![Socket::Tcp(listener)])
         }
         ListenAddress::Unix(path) => {
-            let (listener, file) = unix::open(path, options)?;
+            let (listener, file) = unix::open(path, options, inherited.custody())?;
             let file = Some(file);
             Ok(vec![Socket::Unix { file, listener }])
         }

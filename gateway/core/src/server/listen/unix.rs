@@ -14,7 +14,7 @@ use std::{
 
 use socket2::{Domain, SockAddr, Socket, Type};
 
-use super::{listen, owner};
+use super::{Custody, listen, owner};
 use crate::config::{FileMode, SocketOptions};
 
 /// The file of a socket that is ours. It is removed when this is dropped, unless it is somebody else's
@@ -23,19 +23,39 @@ use crate::config::{FileMode, SocketOptions};
 pub(in crate::server) struct SocketFile {
     path: PathBuf,
     identity: Identity,
+    custody: Custody,
+    /// Whether this process has made it.
+    made: bool,
 }
 
 /// What a file is, whatever its name: the number of its device and its own.
 ///
 /// The number is not given to another file before the socket is closed.
-type Identity = (u64, u64);
+pub(super) type Identity = (u64, u64);
 
 impl SocketFile {
-    fn of(path: &Path) -> io::Result<Self> {
+    fn made(path: &Path, custody: Custody) -> io::Result<Self> {
         Ok(Self {
             path: path.to_owned(),
             identity: identity(path)?,
+            custody,
+            made: true,
         })
+    }
+
+    /// That of a socket that has come from another process; none if the file is another one by now.
+    pub(super) fn handed(path: &Path, identity: Identity, custody: Custody) -> Option<Self> {
+        let file = Self {
+            path: path.to_owned(),
+            identity,
+            custody,
+            made: false,
+        };
+        file.is_ours().is_ok_and(|ours| ours).then_some(file)
+    }
+
+    pub(super) fn identity(&self) -> Identity {
+        self.identity
     }
 
     /// Says who may connect. Leaves a file alone that is somebody else's by now.
@@ -53,7 +73,7 @@ impl SocketFile {
 
 impl Drop for SocketFile {
     fn drop(&mut self) {
-        if self.is_ours().is_ok_and(|ours| ours) {
+        if self.custody.removes(self.made) && self.is_ours().is_ok_and(|ours| ours) {
             // Left behind it is replaced at the next start.
             drop(fs::remove_file(&self.path));
         }
@@ -73,6 +93,7 @@ fn identity(path: &Path) -> io::Result<Identity> {
 pub(super) fn open(
     path: &Path,
     options: &SocketOptions,
+    custody: &Custody,
 ) -> Result<(UnixListener, SocketFile), String> {
     let told = |error: io::Error| explain(path, &error);
     let socket = Socket::new(Domain::UNIX, Type::STREAM, None).map_err(told)?;
@@ -85,7 +106,7 @@ pub(super) fn open(
         }
         bound => bound.map_err(told)?,
     }
-    let file = SocketFile::of(path).map_err(told)?;
+    let file = SocketFile::made(path, custody.clone()).map_err(told)?;
     // Nobody can connect before it listens, so the permissions that it has until then don't matter.
     file.set_mode(options.mode).map_err(told)?;
     listen(&socket, options.backlog).map_err(told)?;
@@ -169,7 +190,7 @@ mod tests {
     }
 
     fn open_at(path: &Path) -> Result<(UnixListener, SocketFile), String> {
-        open(path, &SocketOptions::default())
+        open(path, &SocketOptions::default(), &Custody::alone())
     }
 
     fn mode(path: &Path) -> u32 {
@@ -187,7 +208,7 @@ mod tests {
                 mode: FileMode(wanted),
                 ..SocketOptions::default()
             };
-            let socket = open(&path, &options).unwrap();
+            let socket = open(&path, &options, &Custody::alone()).unwrap();
             assert_eq!(mode(&path), wanted);
             drop(socket);
         }

@@ -21,6 +21,7 @@ use tokio::time::{Instant, sleep};
 use crate::{
     config::Condition,
     proxy::introduction,
+    telemetry::meter::Event,
     upstream::{Admitted, Cluster, Lease, Members, Picked, Tried, Turned, Want, clock},
 };
 
@@ -190,7 +191,8 @@ impl<'a> Tries<'a> {
         if at.is_some_and(|at| self.cluster.unreachable(lease.endpoint(), at)) {
             return;
         }
-        self.cluster.failed(lease, began, &error.etype().as_str());
+        let reason = error.etype().as_str();
+        self.cluster.lost(lease, began, Event::Unconnected, &reason);
         self.tried.push(lease.number());
     }
 

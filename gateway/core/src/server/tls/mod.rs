@@ -7,7 +7,7 @@
 //! * [`resolver`]: which certificate a client is shown.
 //! * [`secured`]: what is known of a client afterwards.
 //! * [`watch`]: files that change, certificates that end; [`staple`]: proofs that they are not revoked.
-//! * [`ordered`]: certificates that an authority makes meanwhile.
+//! * [`ordered`]: certificates that an authority makes meanwhile; [`mod@shown`]: all of them, for operators.
 //! * [`ocsp`], [`der`]: how an authority is asked for such a proof.
 //! * [`development`]: a certificate for trying things out.
 
@@ -20,6 +20,7 @@ mod ordered;
 pub(crate) mod pem;
 mod resolver;
 mod secured;
+mod shown;
 mod spec;
 mod staple;
 mod watch;
@@ -54,6 +55,7 @@ pub(crate) use self::{
     ordered::read_identity,
     resolver::Challenges,
     secured::{Protocol, Secured},
+    shown::{Origin, Shown},
     spec::{Material, Rules, Source, TlsSpec},
 };
 

@@ -115,6 +115,7 @@ fn unguarded(route: &Route) -> Route {
         files: None,
         target: Target::NotFound,
         closing: None,
+        meter: Arc::clone(&route.meter),
     }
 }
 

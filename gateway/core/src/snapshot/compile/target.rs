@@ -20,6 +20,7 @@ use crate::{
         Destination, Fixed, FixedBody, Forward, Redirection, Serving, Target,
         shaping::{Mirror, Split},
     },
+    telemetry::meter::Requests,
     upstream::Cluster,
 };
 
@@ -43,6 +44,11 @@ impl<'a> Targets<'a> {
             used: HashSet::new(),
             connected: HashSet::new(),
         }
+    }
+
+    /// What counts the requests of a route of this name, whatever it was before.
+    pub(super) fn meter(&self, route: &str) -> Arc<Requests> {
+        self.compiler.resources.shared(route, Requests::default)
     }
 
     /// The target of a route; none if it is wrong, which has been told then.
