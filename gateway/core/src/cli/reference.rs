@@ -142,7 +142,7 @@ fn table(page: &mut String, schema: &Value, name: &str, notes: &[Note]) {
                 && keys.into_iter().all(|(own, key)| own == key || *key == "*")
         };
         let note = notes.iter().find(matches);
-        let value = note.map(|note| value(note)).unwrap_or_default();
+        let value = note.map(value).unwrap_or_default();
         let text = schema["description"].as_str().unwrap_or_default();
         let (kind, text) = (cell(&kind(schema)), cell(text));
         add(

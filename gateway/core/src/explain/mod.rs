@@ -1,8 +1,9 @@
 //! What becomes of a request, and why.
 //!
 //! An [`Explanation`] is what the proxy itself notes on the way of a request (`proxy/trail.rs`), whether that has come
-//! from a client or was made up: there is no second opinion on what the gateway does. [`rehearsal`] is what is made up, [`live`] who may ask of what clients send,
-//! [`text`] how people read it, and [`verify`] whether it is what somebody has expected.
+//! from a client or was made up: there is no second opinion on what the gateway does. [`rehearsal`] is what is made
+//! up, [`live`] who may ask of what clients send, [`text`] how people read it, and [`verify`] whether it is what
+//! somebody has expected.
 
 pub(crate) mod live;
 pub(crate) mod rehearsal;

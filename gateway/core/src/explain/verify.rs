@@ -23,6 +23,10 @@ pub(crate) struct Failure {
 }
 
 impl Failure {
+    #[expect(
+        clippy::needless_pass_by_value,
+        reason = "most of what is told is a text made for it"
+    )]
     fn new(what: impl Into<String>, expected: impl ToString, found: impl ToString) -> Self {
         Self {
             what: what.into(),

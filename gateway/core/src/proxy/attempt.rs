@@ -68,6 +68,21 @@ pub(super) struct Tries {
 }
 
 impl Tries {
+    /// Another try, at this endpoint.
+    fn begins(&mut self, lease: Lease) {
+        self.count += 1;
+        if self.count > 1 {
+            self.cluster.meter().event(Event::Retried);
+        }
+        self.began = clock::at(self.chosen);
+        let number = lease.number();
+        self.history.begins(number, self.chosen);
+        if !self.tried.contains(&number) {
+            self.tried.push(number);
+        }
+        self.lease = Some(lease);
+    }
+
     pub(super) fn lease(&self) -> Option<&Lease> {
         self.lease.as_ref()
     }
@@ -234,17 +249,7 @@ async fn place(session: &mut Session, ctx: &mut Ctx) -> Result<()> {
     };
     match lease {
         Ok(lease) => {
-            tries.count += 1;
-            if tries.count > 1 {
-                cluster.meter().event(Event::Retried);
-            }
-            tries.began = clock::at(tries.chosen);
-            let number = lease.number();
-            tries.history.begins(number, tries.chosen);
-            if !tries.tried.contains(&number) {
-                tries.tried.push(number);
-            }
-            tries.lease = Some(lease);
+            tries.begins(lease);
             trail::tried(session, ctx);
             Ok(())
         }

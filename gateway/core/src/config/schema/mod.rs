@@ -175,7 +175,7 @@ fn explore(read: &Read<'_>, way: &mut Vec<Step>) -> Value {
 fn seen(read: &Read<'_>, way: &[Step], form: Form) -> (Seen, &'static str) {
     let mut tried = KEYS.iter().map(|key| (look(read, way, form, key), *key));
     let found = tried.find(|(seen, _)| seen.wanted.is_some());
-    found.unwrap_or((Seen::default(), KEYS[0]))
+    found.unwrap_or_else(|| (Seen::default(), KEYS[0]))
 }
 
 /// Words and numbers, as far as they are taken. Whoever takes a word is not asked for numbers: a file may write both.

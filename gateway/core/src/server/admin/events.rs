@@ -20,7 +20,6 @@ use axum::{
 };
 use http::{StatusCode, header::CONTENT_TYPE};
 use hyper::body::Frame;
-use serde::Serialize;
 use tokio::{
     select,
     sync::{Notify, OwnedSemaphorePermit, Semaphore, mpsc, watch},
@@ -187,16 +186,7 @@ pub(super) struct Events {
 pub(super) struct Left;
 
 impl Events {
-    /// Sends an event, and waits until there is room for it.
-    ///
-    /// # Errors
-    ///
-    /// Nobody reads any more.
-    pub(super) async fn send(&self, data: &impl Serialize) -> Result<(), Left> {
-        self.send_text(None, &json(data)).await
-    }
-
-    /// The same with a type of event, and JSON that is there already.
+    /// Sends an event, with its type if it has one, and waits until there is room for it.
     ///
     /// # Errors
     ///
@@ -212,10 +202,6 @@ impl Events {
             }
         }
     }
-}
-
-fn json(data: &impl Serialize) -> String {
-    serde_json::to_string(data).expect("what is shown has keys of text")
 }
 
 /// An event as it is sent. JSON has no line breaks but those that somebody has made for people.
