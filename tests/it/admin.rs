@@ -547,13 +547,8 @@ fn a_body_that_makes_no_sense_is_refused_and_changes_nothing() {
         400,
         "no body",
     );
-    let answer = ask(
-        &gateway,
-        "DELETE",
-        "/v1/upstreams/pool/changes?persist=true",
-    )
-    .send();
-    problem(&answer, 400, "no meaning");
+    let forget = "/v1/upstreams/pool/changes?persist=true";
+    problem(&ask(&gateway, "DELETE", forget).send(), 400, "no meaning");
     assert_eq!(pool(&gateway)["changed"], false);
     assert_eq!(names(&gateway), [a.to_string()]);
 }

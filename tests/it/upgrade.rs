@@ -170,12 +170,6 @@ fn upgrades_under_load(times: usize) {
     assert_eq!(lost(&single), []);
     assert_eq!(multiplexed.iter().filter(|it| **it != Ok(200)).count(), 0);
     assert!(single.len() > 10 * times && multiplexed.len() > times);
-    println!(
-        "{times} upgrades: {} requests over 8 connections that are kept, {} over one each, {} of HTTP/2",
-        kept.total(),
-        single.len(),
-        multiplexed.len()
-    );
 }
 
 #[test]

@@ -176,7 +176,10 @@ impl Gateway {
     /// The number of the process that serves.
     pub fn pid(&self) -> u32 {
         let successors = self.successors.lock().expect("no test panics within");
-        successors.last().copied().unwrap_or_else(|| self.process.pid())
+        successors
+            .last()
+            .copied()
+            .unwrap_or_else(|| self.process.pid())
     }
 
     /// The number of the process that was started first.

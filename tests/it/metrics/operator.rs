@@ -108,7 +108,12 @@ fn alerts() -> Vec<String> {
             let (_, behind) = rule.split_once("expr:").unwrap();
             let end = ["        for:", "        labels:"];
             let end = end.iter().filter_map(|key| behind.find(key)).min().unwrap();
-            behind[..end].trim().trim_start_matches(">-").to_owned()
+            behind
+                .split_at(end)
+                .0
+                .trim()
+                .trim_start_matches(">-")
+                .to_owned()
         })
         .collect()
 }
@@ -120,7 +125,7 @@ fn asked(expression: &str) -> (BTreeMap<String, BTreeSet<String>>, BTreeSet<Stri
     let is_word = |c: char| c.is_ascii_alphanumeric() || c == '_' || c == ':';
     let mut rest = expression;
     while let Some(start) = rest.find(|c: char| c.is_ascii_alphabetic()) {
-        let word = &rest[start..];
+        let (_, word) = rest.split_at(start);
         let end = word.find(|c| !is_word(c)).unwrap_or(word.len());
         let (word, behind) = word.split_at(end);
         rest = behind;
@@ -134,7 +139,7 @@ fn asked(expression: &str) -> (BTreeMap<String, BTreeSet<String>>, BTreeSet<Stri
             let labels = selector.split(',').filter(|label| !label.trim().is_empty());
             let names = labels.map(|label| {
                 let end = label.find(['=', '!']).unwrap();
-                label[..end].trim().to_owned()
+                label.split_at(end).0.trim().to_owned()
             });
             metrics.entry(word.to_owned()).or_default().extend(names);
             rest = behind;

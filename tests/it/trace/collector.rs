@@ -144,7 +144,7 @@ impl State {
         } else {
             let message = match protocol {
                 Protocol::Http => body,
-                Protocol::Grpc => unframed(body),
+                Protocol::Grpc => unframed(&body),
             };
             let request = ExportTraceServiceRequest::decode(message).unwrap();
             let batches = request.resource_spans.into_iter().map(|told| Batch {
@@ -167,7 +167,7 @@ impl State {
 }
 
 /// The message that gRPC has put into a frame.
-fn unframed(frame: Bytes) -> Bytes {
+fn unframed(frame: &Bytes) -> Bytes {
     let (prefix, message) = frame.split_at(5);
     assert_eq!(prefix[0], 0, "it is packed");
     let length = u32::from_be_bytes(prefix[1..].try_into().unwrap());

@@ -6,7 +6,7 @@
 //! access_log: { format: '{time} {client_ip} "{method} {target}" {status} {duration_ms}', to: stderr }
 //! ```
 //!
-//! A text may use all values that other filters know, and those of [`line::FIELDS`]. What has no
+//! A text may use all values that other filters know, and those of [`field::FIELDS`]. What has no
 //! value is `-` in a text and absent in JSON. `combined` gives 499, as nginx does, when the client
 //! left before there was a status.
 //!

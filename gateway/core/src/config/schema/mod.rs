@@ -1,6 +1,6 @@
 //! The JSON schema of the configuration, for editors: made of the types that read it, those of filters included.
 //!
-//! [`probe`] asks them what they take; [`notes`] adds what people have written about it, in `conf/edgeway.yaml` and in
+//! [`probe`] asks them what they take; [`mod@notes`] adds what people have written about it, in `conf/edgeway.yaml` and in
 //! the texts of filters.
 
 mod notes;

@@ -4,7 +4,7 @@
 //! methods and statuses up to a number; never hosts, paths or clients. Counters go on over reloads; what is no
 //! longer in the configuration is no longer told.
 //!
-//! * [`text`]: how they are written.
+//! * [`mod@text`]: how they are written.
 //! * [`requests`], [`upstreams`], [`connections`], [`caches`], [`telling`], [`process`]: what is told.
 
 mod caches;
